@@ -1,0 +1,53 @@
+"""A folder that is written whole or not at all."""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data_prep.errors import InputError
+
+
+@contextmanager
+def replaced_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``out`` to write into; when the block ends without an error it becomes ``out``.
+
+    Files of ``out`` that the block did not write (a user's own datasets) are carried over. Raises InputError if
+    another process is writing ``out``.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging, previous, lock = (out.with_name(f".{out.name}.{word}") for word in ("staging", "previous", "lock"))
+    with lock.open("w") as lock_file:
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"Another run is writing {out}; wait until it has ended.") from None
+        # What a killed run left: between its two renames `out` was away, at any other time it was whole.
+        if previous.exists() and not out.exists():
+            previous.rename(out)
+        for leftover in (staging, previous):
+            shutil.rmtree(leftover, ignore_errors=True)
+        staging.mkdir()
+        try:
+            yield staging
+            _carry_over(out, staging)
+            if out.exists():
+                out.rename(previous)
+            staging.rename(out)
+        finally:
+            for leftover in (staging, previous):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _carry_over(out: Path, staging: Path) -> None:
+    """Hard-link what is only in ``out``: no second copy, whatever its size."""
+    for path in out.iterdir() if out.exists() else ():
+        target = staging / path.name
+        if target.exists():
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, target, symlinks=True, copy_function=os.link)
+        else:
+            os.link(path, target, follow_symlinks=False)

@@ -1,0 +1,142 @@
+"""SPC CSV files to conversations. Every source line ends up in a turn, or in the rejects with its reason."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from data_prep.errors import InputError
+
+COLUMNS = ("user 1 personas", "user 2 personas", "Best Generated Conversation")
+
+# "User 1: Hi", "*User 1:* Hi", "* * User 1: * * Hi", "* User 1: Hi! *"
+_LABELLED = re.compile(r"^(?P<markup>[\s*]*)User\s*(?P<side>[12])\s*:(?P<text>.*)$", re.IGNORECASE)
+_STAGE_DIRECTION = re.compile(r"^(\[[^\]]*\]?|\([^)]*\)?|[*\s]*|\*[^*]+\*)$")
+_CARD_ECHO = re.compile(r"^[\s*]*User\s*[12]\s+(Profile|Persona)s?\b", re.IGNORECASE)
+# An unlabelled block this long, with the talk going on after it, belongs to the turn before (a recipe, a list);
+# shorter ones are narration ("At the gym", "20 minutes later").
+_CONTINUATION_LINES = 3
+# A conversation without a single label is read as alternating turns if it has at least this many lines.
+_UNLABELLED_CONVERSATION_LINES = 4
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one side said; ``side`` is 0 for User 1 and 1 for User 2."""
+
+    side: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Two cards and turns whose sides alternate. ``row`` is the row of the CSV file, counted from 0."""
+
+    split: str
+    row: int
+    cards: tuple[list[str], list[str]]
+    turns: list[Turn]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Something of the source that is not used. ``line``: of the conversation, counted from 0; None: the whole row."""
+
+    split: str
+    row: int
+    line: int | None
+    reason: str
+    text: str
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The CSV file as strings, missing cells as ``""``. Raises InputError if it is empty or lacks a column."""
+    try:
+        table = pd.read_csv(path, dtype=str, na_filter=False)
+    except pd.errors.EmptyDataError:
+        raise InputError(f"{path} is empty; it must be a CSV file with the columns {', '.join(COLUMNS)}.") from None
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as CSV ({' '.join(str(error).split())}).") from None
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise InputError(f"{path} lacks the column {missing[0]!r}; it must have {', '.join(COLUMNS)}.")
+    if table.empty:
+        raise InputError(f"{path} has a header but no row; it must hold at least one conversation.")
+    return table
+
+
+def read_conversations(path: Path, split: str) -> tuple[list[Conversation], list[Reject]]:
+    """All conversations of one CSV file that have a turn, and everything that was not used.
+
+    Raises InputError as ``read_table`` does.
+    """
+    conversations, rejects = [], []
+    for row, (card1, card2, text) in enumerate(read_table(path)[list(COLUMNS)].itertuples(index=False, name=None)):
+        turns, unused = parse_turns(text.split("\n"))
+        rejects += [Reject(split, row, line, reason, text.split("\n")[line]) for line, reason in unused]
+        if turns:
+            conversations.append(Conversation(split, row, (split_card(card1), split_card(card2)), turns))
+        else:
+            rejects.append(Reject(split, row, None, "conversation without a turn", ""))
+    return conversations, rejects
+
+
+def split_card(cell: str) -> list[str]:
+    """The facts of a persona cell, one a line, empty lines left out."""
+    return [line.strip() for line in cell.splitlines() if line.strip()]
+
+
+def parse_turns(lines: list[str]) -> tuple[list[Turn], list[tuple[int, str]]]:
+    """Turns with alternating sides, and (line number, reason) of every line that is in none of them."""
+    unused = [(i, "blank line") for i, line in enumerate(lines) if not line.strip()]
+    numbered = [(i, line.strip()) for i, line in enumerate(lines) if line.strip()]
+    if not any(_LABELLED.match(line) for _, line in numbered):
+        if len(numbered) < _UNLABELLED_CONVERSATION_LINES:
+            return [], sorted(unused + [(i, "no speaker label") for i, _ in numbered])
+        return [Turn(n % 2, line) for n, (_, line) in enumerate(numbered)], sorted(unused)
+
+    spoken: list[tuple[int, list[str]]] = []
+    block: list[tuple[int, str]] = []
+    for i, line in numbered:
+        match = _LABELLED.match(line)
+        if match is None:
+            block.append((i, line))
+            continue
+        unused += _settle(block, spoken)
+        block = []
+        # Markup before the label is repeated after it, and sometimes at the end of the line.
+        text = match["text"].strip(" *\t") if "*" in match["markup"] else match["text"].strip()
+        if text:
+            spoken.append((int(match["side"]) - 1, [text]))
+        else:
+            unused.append((i, "empty turn"))
+    unused += _reasons(block)
+    return _alternating(spoken), sorted(unused)
+
+
+def _settle(block: list[tuple[int, str]], spoken: list[tuple[int, list[str]]]) -> list[tuple[int, str]]:
+    """Add a block of unlabelled lines between two labelled ones to the turn before it, or give back the reasons."""
+    is_continuation = len(block) >= _CONTINUATION_LINES and not _CARD_ECHO.match(block[0][1])
+    if spoken and is_continuation and not any(_STAGE_DIRECTION.match(line) for _, line in block):
+        spoken[-1][1].extend(line for _, line in block)
+        return []
+    return _reasons(block)
+
+
+def _reasons(block: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    if block and _CARD_ECHO.match(block[0][1]):
+        return [(i, "card repeated") for i, _ in block]
+    return [(i, "stage direction" if _STAGE_DIRECTION.match(line) else "no speaker label") for i, line in block]
+
+
+def _alternating(spoken: list[tuple[int, list[str]]]) -> list[Turn]:
+    """Join what one side said twice running into one turn."""
+    turns: list[Turn] = []
+    for side, lines in spoken:
+        text = "\n".join(lines)
+        if turns and turns[-1].side == side:
+            turns[-1] = Turn(side, f"{turns[-1].text} {text}")
+        else:
+            turns.append(Turn(side, text))
+    return turns

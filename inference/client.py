@@ -1,0 +1,185 @@
+"""Ask a persona: ``python -m inference.client --card card.txt "What do you do on weekends?"``.
+
+Retrieves the facts that matter for each message, sends the prompt the model was trained on to an OpenAI-compatible
+API, and resolves the marks of the reply. Several messages are asked one after the other, in one conversation.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import openai
+
+from retrieval.base import Retriever
+from retrieval.dialogue import Dialogue, Hit
+from retrieval.prompt import SYSTEM_PROMPTS, render
+from retrieval.registry import load_retriever
+from retrieval.text import mark, marked_indices
+
+BASE_URL = "http://127.0.0.1:8000/v1"
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A fact with its mark (``[P3]``) and its retrieval score."""
+
+    mark: str
+    fact: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said. ``unresolved``: marks that point at no fact shown for this message."""
+
+    text: str
+    citations: list[Citation]
+    retrieved: list[Citation]
+    unresolved: list[str]
+
+
+class PersonaClient:
+    """``PersonaClient(base_url, api_key, retriever).reply(messages, card)``.
+
+    ``retriever`` must be the one the training data was made with (``load_retriever(Path("data/retriever.json"))``).
+    ``model`` names the served model; None takes the first that the API lists. ``http_client`` is handed to ``openai``.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str,
+        retriever: Retriever,
+        *,
+        language: str = "en",
+        model: str | None = None,
+        http_client: httpx.Client | None = None,
+    ):
+        if http_client is None and urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1"):
+            # A proxy set for the outside world cannot reach this machine's loopback.
+            http_client = openai.DefaultHttpxClient(trust_env=False)
+        self._api = openai.OpenAI(base_url=base_url, api_key=api_key, http_client=http_client)
+        self._retriever = retriever
+        self._language = language
+        self._model = model
+
+    @cached_property
+    def model(self) -> str:
+        """The name of the model that is asked."""
+        return self._model or next(iter(self._api.models.list())).id
+
+    def reply(self, messages: Sequence[dict], card: Sequence[str], **options) -> Reply:
+        """The persona's reply to the last of ``messages``.
+
+        ``messages``: ``{"role": ..., "content": ...}`` in OpenAI's form, user and assistant in turn, the user first and
+        last; earlier replies keep their marks. ``card``: the facts in their order. ``options`` go to the API as they
+        are (``temperature=0``, ``max_tokens=80``). Raises ValueError for an empty card or other roles, and what
+        ``openai`` raises when the API cannot be reached or refuses.
+        """
+        prompt, dialogue, hits = self.prompt(messages, card)
+        completion = self._api.chat.completions.create(model=self.model, messages=prompt, **options)
+        text = completion.choices[0].message.content or ""
+        retrieved = [_citation(dialogue, hit) for hit in hits]
+        shown = {citation.mark: citation for citation in retrieved}
+        marks = [mark(index) for index in marked_indices(text)]
+        return Reply(text, [shown[m] for m in marks if m in shown], retrieved, [m for m in marks if m not in shown])
+
+    def prompt(self, messages: Sequence[dict], card: Sequence[str]) -> tuple[list[dict], Dialogue, list[Hit]]:
+        """What is sent to the API, the dialogue it was made from, and the hits for the last message."""
+        roles = [message["role"] for message in messages]
+        if not messages or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+            raise ValueError(f"messages must be user, assistant, ..., user in turn, not {', '.join(roles) or 'none'}.")
+        if not any(fact.strip() for fact in card):
+            raise ValueError("The card is empty; give at least one fact.")
+        dialogue = Dialogue(list(card), [message["content"] for message in messages])
+        [hits] = self._retriever.retrieve([dialogue])
+        prompt = [{"role": "system", "content": SYSTEM_PROMPTS[self._language]}]
+        prompt += [{"role": r, "content": c} for r, c in zip(roles, render(dialogue, hits), strict=True)]
+        return prompt, dialogue, hits[-1]
+
+
+def _citation(dialogue: Dialogue, hit: Hit) -> Citation:
+    return Citation(mark(hit.index), dialogue.card[hit.index], round(hit.score, 3))
+
+
+def read_card(path: Path) -> list[str]:
+    """One fact a line, empty lines left out. Raises ValueError if the file cannot be read or holds no fact."""
+    try:
+        facts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"The card {path} cannot be read ({error}).") from None
+    if not facts:
+        raise ValueError(f"The card {path} is empty; write one fact a line.")
+    return facts
+
+
+def format_reply(message: str, reply: Reply) -> str:
+    """A message, the facts retrieved for it with their scores, and the reply, as text for a terminal."""
+    facts = [f"  retrieved  {c.score:.3f}  {c.mark} {c.fact}" for c in reply.retrieved] or ["  retrieved  nothing fits"]
+    cited = ", ".join(c.mark for c in reply.citations) or "nothing"
+    unresolved = f"; {', '.join(reply.unresolved)} point at no fact shown" if reply.unresolved else ""
+    return "\n".join([f"You: {message}", *facts, f"Persona: {reply.text}", f"  cited      {cited}{unresolved}"])
+
+
+def ask(client: PersonaClient, card: Sequence[str], messages: Sequence[str], as_json: bool, **options) -> None:
+    """Ask ``messages`` one after the other in one conversation and print each reply."""
+    history: list[dict] = []
+    for message in messages:
+        history.append({"role": "user", "content": message})
+        reply = client.reply(history, card, **options)
+        history.append({"role": "assistant", "content": reply.text})
+        if as_json:
+            print(json.dumps({"message": message, **asdict(reply)}, ensure_ascii=False), flush=True)
+        else:
+            print(format_reply(message, reply) + "\n", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m inference.client", description=__doc__.split("\n")[0])
+    parser.add_argument("messages", nargs="+", metavar="MESSAGE")
+    parser.add_argument("--card", type=Path, required=True, help="text file, one fact a line")
+    parser.add_argument("--base-url", default=BASE_URL, help=f"of the API (default: {BASE_URL})")
+    parser.add_argument("--model", help="name of the served model (default: the first the API lists)")
+    parser.add_argument("--retriever", type=Path, default=Path("data/retriever.json"), help="what `make data` saved")
+    parser.add_argument("--language", choices=sorted(SYSTEM_PROMPTS), default="en", help="of the system line")
+    parser.add_argument("--temperature", type=float, help="0: always the likeliest word (default: the server's)")
+    parser.add_argument("--max-tokens", type=int, help="length of a reply at most (default: the server's)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a message")
+    arguments = parser.parse_args()
+    options = {"temperature": arguments.temperature, "max_tokens": arguments.max_tokens}
+    try:
+        card = read_card(arguments.card)
+        retriever = load_retriever(arguments.retriever)
+        # The key that LLaMA-Factory's API is started with; `openai` wants one even where the server does not.
+        client = PersonaClient(
+            arguments.base_url, os.environ.get("API_KEY") or "none", retriever,
+            language=arguments.language, model=arguments.model,
+        )  # fmt: skip
+        given = {key: value for key, value in options.items() if value is not None}
+        ask(client, card, arguments.messages, arguments.json, **given)
+    except FileNotFoundError:
+        _fail(f"{arguments.retriever} is not there; make it with `make data`, or name another with --retriever.")
+    except ValueError as error:
+        _fail(str(error))
+    except openai.APIConnectionError:
+        _fail(f"No API answers at {arguments.base_url}; start one with `make serve`, or name another with --base-url.")
+    except openai.AuthenticationError:
+        _fail(f"The API at {arguments.base_url} refuses the key; set API_KEY to the one it was started with.")
+    except openai.APIStatusError as error:
+        _fail(f"The API at {arguments.base_url} answered {error.status_code}: {error.response.text[:200]}")
+
+
+def _fail(sentence: str) -> None:
+    print(sentence, file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

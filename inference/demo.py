@@ -1,0 +1,202 @@
+"""The whole path on a laptop CPU: ``python -m inference.demo`` (``make demo``).
+
+Reads top to bottom: sample to datasets, a tiny model, LLaMA-Factory's training, LLaMA-Factory's API, three questions
+through the client, and a closing page. Each step is a command that you can run yourself; it is printed before it
+runs. Everything lands in ``saves/demo``; ``data/`` and other runs stay as they are.
+"""
+
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from inference.client import PersonaClient, Reply, format_reply
+from retrieval.registry import load_retriever
+
+FOLDER = Path("saves/demo")
+DATA, MODEL = FOLDER / "data", FOLDER / "model"
+SECONDS_TO_START = 180
+
+# User 1 of the sample's first training conversation.
+CARD = ["I drive a night bus in Leeds."]
+QUESTIONS = ["What do you do?"]
+
+
+class StepFailed(Exception):
+    """A command of the demo ended badly; the message says which, and where its output is."""
+
+
+def main() -> None:
+    # A closed terminal or a plain kill ends the demo the way Ctrl-C does: through every `finally`.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(130))
+    started = time.monotonic()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    try:
+        step("1/4  The bundled sample becomes LLaMA-Factory datasets")
+        run("data_prep.build", "--spc", "sample", "--out", str(DATA))
+        step("2/4  LLaMA-Factory trains persona-tiny on them (the model starts from random weights)")
+        train()
+        step("3/4  LLaMA-Factory's API serves it")
+        with api() as base_url:
+            step("4/4  Three questions through the client")
+            replies = ask(base_url)
+    except StepFailed as failure:
+        sys.exit(str(failure))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    page = closing_page(replies, time.monotonic() - started)
+    (FOLDER / "page.txt").write_text(page, encoding="utf-8")
+    print(page)
+
+
+def step(title: str) -> None:
+    print(f"\n== {title}", flush=True)
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command line of one of our modules; printed, so that it can be run again by hand."""
+    print(f"$ python -m {module} {' '.join(arguments)}", flush=True)
+    return [sys.executable, "-m", module, *arguments]
+
+
+def run(module: str, *arguments: str) -> None:
+    if subprocess.run(command(module, *arguments)).returncode:
+        raise StepFailed(f"python -m {module} failed; what it printed is above.")
+
+
+def train() -> None:
+    """LLaMA-Factory writes pages of log: they go to a file, and its own progress record is shown a line at a time."""
+    log = FOLDER / "train.log"
+    arguments = ("train", "tiny/full", f"dataset_dir={DATA}", f"output_dir={MODEL}")
+    with child("llamafactory_configs.run", *arguments, log=log) as process:
+        shown = ""
+        while process.poll() is None:
+            time.sleep(1)
+            line = last_progress(MODEL / "trainer_log.jsonl")
+            if line and line != shown:
+                print(f"  {line}", flush=True)
+                shown = line
+        if process.returncode:
+            raise StepFailed(f"The training failed; its output is in {log}.")
+
+
+def last_progress(path: Path) -> str | None:
+    """The newest line of LLaMA-Factory's ``trainer_log.jsonl`` that has a loss, in words."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for line in reversed(lines):
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:  # the line is being written at this moment
+            continue
+        if "loss" in entry:
+            done, total = entry["current_steps"], entry["total_steps"]
+            return f"step {done:4d} of {total}   loss {entry['loss']:.3f}   {entry['remaining_time']} left"
+    return None
+
+
+@contextmanager
+def api() -> Iterator[str]:
+    """Start the API on a free port, wait until it answers, give its base URL; it ends with the block."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    base_url = f"http://127.0.0.1:{port}/v1"
+    log = FOLDER / "api.log"
+    arguments = ("serve", "tiny/full", f"model_name_or_path={MODEL}")
+    with child("llamafactory_configs.run", *arguments, log=log, env={"API_PORT": str(port)}) as process:
+        print(f"  waiting for {base_url} ", end="", flush=True)
+        deadline = time.monotonic() + SECONDS_TO_START
+        while not answers(f"{base_url}/models"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise StepFailed(f"The API did not start; its output is in {log}.")
+            print(".", end="", flush=True)
+            time.sleep(1)
+        print(" up", flush=True)
+        yield base_url
+
+
+def answers(url: str) -> bool:
+    """Whether something answers at ``url``, whatever it says (an API_KEY in the environment makes it say 401)."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        opener.open(url, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def child(module: str, *arguments: str, log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen]:
+    """Run a module in the background, output to ``log``; it is ended with the block, whatever happens."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command(module, *arguments),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | (env or {}),
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def die_with_parent() -> None:
+    """Linux only: have the kernel end this process when the demo is killed outright (no `finally` runs then)."""
+    if sys.platform == "linux":
+        PR_SET_PDEATHSIG = 1  # prctl(2)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def ask(base_url: str) -> list[Reply]:
+    client = PersonaClient(base_url, os.environ.get("API_KEY") or "none", load_retriever(DATA / "retriever.json"))
+    replies = []
+    for question in QUESTIONS:
+        print(f"  {question}", flush=True)
+        replies.append(client.reply([{"role": "user", "content": question}], CARD, temperature=0, max_tokens=60))
+    return replies
+
+
+def closing_page(replies: list[Reply], seconds: float) -> str:
+    """The card, each question with facts and reply, the loss before and after, and where things are."""
+    history = json.loads((MODEL / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    train_loss = [entry["loss"] for entry in history if "loss" in entry]
+    valid_loss = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    rule = "-" * 78
+    lines = ["", rule, "The card", *(f"  [P{i}] {fact}" for i, fact in enumerate(CARD, start=1)), ""]
+    for question, reply in zip(QUESTIONS, replies, strict=True):
+        lines += [format_reply(question, reply), ""]
+    lines += [
+        "Loss in nats per token    before    after",
+        f"  training conversations  {train_loss[0]:6.2f}   {train_loss[-1]:6.2f}",
+        f"  held-out conversations  {valid_loss[0]:6.2f}   {valid_loss[-1]:6.2f}",
+        f"Loss curve: {MODEL}/training_loss.png",
+        f"This page:  {FOLDER}/page.txt   ({seconds / 60:.1f} minutes)",
+        rule,
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

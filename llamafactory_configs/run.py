@@ -1,0 +1,126 @@
+"""Run LLaMA-Factory on one of our configurations: ``python -m llamafactory_configs.run train tiny/lora``.
+
+Checks first what would otherwise end in a traceback minutes later, sets the environment that the configuration
+needs, and then becomes ``llamafactory-cli``. ``key=value`` arguments are handed on and win over the YAML.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+FOLDER = Path(__file__).parent
+TASKS = {"train": "train", "serve": "api", "export": "export", "webui": "webui"}
+
+
+class ConfigurationError(Exception):
+    """One sentence that names the bad value and what to do."""
+
+
+def find_config(task: str, name: str) -> Path:
+    """The YAML file of ``name``: our ``tiny/lora``, or a file. Raises ConfigurationError if there is none."""
+    ours = FOLDER / task / f"{name}.yaml"
+    if ours.is_file():
+        return ours
+    if name.endswith((".yaml", ".yml")) and Path(name).is_file():
+        return Path(name)
+    names = sorted(str(path.relative_to(FOLDER / task).with_suffix("")) for path in (FOLDER / task).rglob("*.yaml"))
+    raise ConfigurationError(
+        f"There is no {task} configuration {name!r}; choose {', '.join(names)} or give a YAML file."
+    )
+
+
+def check_train(config: DictConfig, name: str) -> None:
+    """Raise ConfigurationError if ``config`` cannot be trained here and now."""
+    import torch  # takes seconds, and nothing else here needs it
+
+    if not config.get("use_cpu") and not torch.accelerator.is_available():
+        raise ConfigurationError(
+            f"{name} needs a GPU and this machine has none; `make demo` shows the whole path on a CPU."
+        )
+    info = Path(config.get("dataset_dir", "data")) / "dataset_info.json"
+    if not info.is_file():
+        raise ConfigurationError(f"{info} is not there; build the datasets with `make data`.")
+    output = Path(config.output_dir)
+    if (output / "train_results.json").is_file() and not config.get("overwrite_output_dir"):
+        raise ConfigurationError(
+            f"{output} holds a finished run; start over with ARGS=overwrite_output_dir=true or choose another folder."
+        )
+
+
+def check_models(config: DictConfig) -> None:
+    """Raise ConfigurationError if a model or adapter that must be on this disk is not."""
+    for key in ("model_name_or_path", "adapter_name_or_path"):
+        path = config.get(key)
+        if path and path.startswith("models/") and not Path(path).is_dir():
+            raise ConfigurationError(f"{path} is not there; make it with `make tiny`.")
+        if path and path.startswith("saves/") and not Path(path).is_dir():
+            raise ConfigurationError(f"{path} is not there; train it with `make train CONFIG={path[len('saves/') :]}`.")
+
+
+def check_port(host: str, port: str) -> None:
+    """Raise ConfigurationError unless ``host:port`` can be listened on."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, int(port)))
+    except ValueError:
+        raise ConfigurationError(f"PORT={port} is not a port number.") from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{host}:{port} cannot be used ({error.strerror}); choose another port with PORT=."
+        ) from None
+
+
+def environment(task: str, config: DictConfig) -> dict[str, str]:
+    """What the task needs in its environment; a variable that is set already wins."""
+    wanted = {"API_HOST": "127.0.0.1", "API_PORT": "8000", "API_VERBOSE": "0", "API_MODEL_NAME": "persona"}
+    wanted |= {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": "7860"}
+    if config.get("use_cpu"):
+        wanted["OMP_NUM_THREADS"] = "1"  # threads cost a small model more than they bring
+    if config.get("deepspeed"):
+        wanted["FORCE_TORCHRUN"] = "1"
+        if config.get("use_cpu"):
+            wanted["NPROC_PER_NODE"] = "2"
+    # LLaMA-Factory starts `torchrun` by name: it must be the one of this Python.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    return {**wanted, **os.environ, "PATH": path}
+
+
+def prepare(task: str, name: str | None, overrides: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The ``llamafactory-cli`` command and its environment. Raises ConfigurationError if it cannot work."""
+    path = find_config(task, name) if name else None
+    config = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_cli(overrides)) if path else OmegaConf.create()
+    env = environment(task, config)
+    check_models(config)
+    if task == "train":
+        check_train(config, name)
+    elif task == "serve":
+        check_port(env["API_HOST"], env["API_PORT"])
+    elif task == "webui":
+        check_port(env["GRADIO_SERVER_NAME"], env["GRADIO_SERVER_PORT"])
+    command = [str(Path(sys.executable).with_name("llamafactory-cli")), TASKS[task]]
+    return command + ([str(path), *overrides] if path else []), env
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m llamafactory_configs.run", description=__doc__.split("\n")[0])
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("config", nargs="?", help="e.g. tiny/lora, or a YAML file (webui: none)")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="handed on to LLaMA-Factory")
+    arguments = parser.parse_args()
+    if (arguments.config is None) != (arguments.task == "webui"):
+        parser.error("train, serve and export take a configuration, webui takes none")
+    try:
+        command, env = prepare(arguments.task, arguments.config, arguments.overrides)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    os.execve(command[0], command, env)
+
+
+if __name__ == "__main__":
+    main()

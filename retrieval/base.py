@@ -1,0 +1,63 @@
+"""What every retriever has in common: scores in batch, top-k per user turn, saved settings."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from retrieval.dialogue import Dialogue, Hit
+from retrieval.text import strip_marks
+
+
+class Retriever(ABC):
+    """Scores the facts of a card against a query, many pairs at a time.
+
+    ``query_turns``: how many turns make the query, the message itself included. ``k``: how many facts at most a user
+    turn gets. Both travel with the saved retriever, so that serving asks what training asked.
+    """
+
+    name: str
+
+    def __init__(self, query_turns: int = 3, k: int = 2):
+        if query_turns < 1 or k < 0:
+            raise ValueError(f"query_turns must be at least 1 and k at least 0, not {query_turns} and {k}.")
+        self.query_turns = query_turns
+        self.k = k
+
+    @abstractmethod
+    def scores(self, queries: Sequence[str], cards: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """One array per (query, card) pair, shape ``(len(card),)``; a score of 0 or less means: does not fit."""
+
+    @abstractmethod
+    def state(self) -> dict:
+        """What ``save`` writes besides the settings, as JSON types."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, state: dict, query_turns: int, k: int) -> "Retriever":
+        """The inverse of ``state``."""
+
+    def query(self, turns: Sequence[str]) -> str:
+        """The query for the user turn that ends ``turns``: the last ``query_turns`` turns, marks taken out."""
+        return "\n".join(strip_marks(turn) for turn in turns[-self.query_turns :])
+
+    def retrieve(self, dialogues: Sequence[Dialogue]) -> list[list[list[Hit]]]:
+        """For each dialogue, for each of its user turns: at most ``k`` hits, best first, ties in card order."""
+        places, queries, cards = [], [], []
+        for number, dialogue in enumerate(dialogues):
+            for end in range(1, len(dialogue.turns) + 1, 2):
+                places.append(number)
+                queries.append(self.query(dialogue.turns[:end]))
+                cards.append(dialogue.card)
+        found: list[list[list[Hit]]] = [[] for _ in dialogues]
+        for number, scores in zip(places, self.scores(queries, cards), strict=True):
+            best = np.argsort(-scores, kind="stable")[: self.k]
+            found[number].append([Hit(int(i), float(scores[i])) for i in best if scores[i] > 0])
+        return found
+
+    def save(self, path: Path) -> None:
+        """Write name, settings and state as JSON."""
+        settings = {"retriever": self.name, "query_turns": self.query_turns, "k": self.k}
+        path.write_text(json.dumps(settings | {"state": self.state()}, ensure_ascii=False), encoding="utf-8")

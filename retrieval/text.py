@@ -1,0 +1,38 @@
+"""Marks (``[P3]``), and text from outside made harmless: the one place where either is defined."""
+
+import re
+
+MARK = re.compile(r"\[P([1-9][0-9]*)\]")
+
+# What a tokenizer turns into a control token when it stands in plain text: the <|...|> family and Qwen's word tags.
+_CONTROL_TOKEN = re.compile(r"<\|([^<>|\s]{1,40})\|>|<(/?(?:think|tool_call|tool_response))>")
+# What reads like one of our own citations: [P1] of a card, [D1] of a document.
+_MARK_LIKE = re.compile(r"\[([PD][0-9]+)\]")
+
+
+def mark(index: int) -> str:
+    """The mark of fact number ``index`` (counted from 0) of a card: 0 gives ``[P1]``."""
+    return f"[P{index + 1}]"
+
+
+def marked_indices(text: str) -> list[int]:
+    """Fact numbers (counted from 0) of the marks in ``text``, in order of first appearance, each once."""
+    return list(dict.fromkeys(int(number) - 1 for number in MARK.findall(text)))
+
+
+def strip_marks(text: str) -> str:
+    """``text`` without its marks and the spaces before them."""
+    return re.sub(r"[ \t]*" + MARK.pattern, "", text).strip()
+
+
+def neutralise_control_tokens(text: str) -> str:
+    """Change ``<|im_end|>`` to ``‹|im_end|›`` and ``<think>`` to ``‹think›``: no control token can be formed."""
+    return _CONTROL_TOKEN.sub(lambda m: f"‹|{m[1]}|›" if m[1] else f"‹{m[2]}›", text)
+
+
+def neutralise(text: str) -> str:
+    """Make text from a card, a message or a document harmless, and visibly so; applying it twice changes nothing.
+
+    Besides the control tokens, ``[P1]`` becomes ``(P1)``: marks come from the model alone.
+    """
+    return _MARK_LIKE.sub(r"(\1)", neutralise_control_tokens(text))
