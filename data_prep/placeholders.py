@@ -21,7 +21,7 @@ _SIDE = re.compile(
 )
 _NAME = re.compile(r"[\[(]\s*(?:(?:insert|your|my|other|their|other person's|user)[\s_]*)*(?:user)?name\s*[\])]", re.I)
 _PLACE = re.compile(
-    r"[\[(]\s*(?:user[\s_]*[12](?:'s)?[\s_]*|your\s+|my\s+)?"
+    r"[\[(]\s*(?:user[\s_]*(?P<n>[12])(?:'s)?[\s_]*|your\s+|my\s+)?"
     r"(?:city|town|hometown|place|location|town name|city name|suburb|neighborhood)\s*[\])]",
     re.IGNORECASE,
 )
@@ -40,8 +40,8 @@ def fill(conversation: Conversation) -> Conversation:
 
 
 def _fill_text(turn: Turn, names: list[str], places: list[str]) -> str:
-    text = _SIDE.sub(lambda m: names[int(m["n"] or m["bare"]) - 1], turn.text)
-    text = _PLACE.sub(places[turn.side], text)
+    text = _PLACE.sub(lambda m: places[int(m["n"]) - 1 if m["n"] else turn.side], turn.text)
+    text = _SIDE.sub(lambda m: names[int(m["n"] or m["bare"]) - 1], text)
 
     def own_or_other(match: re.Match) -> str:
         is_own = _INTRODUCTION.search(text[: match.start()])

@@ -75,16 +75,16 @@ def check_port(host: str, port: str) -> None:
         ) from None
 
 
-def environment(task: str, config: DictConfig) -> dict[str, str]:
-    """What the task needs in its environment; a variable that is set already wins."""
+def environment(config: DictConfig) -> dict[str, str]:
+    """The environment for LLaMA-Factory: loopback only, no prompts in the log; a variable that is set already wins."""
     wanted = {"API_HOST": "127.0.0.1", "API_PORT": "8000", "API_VERBOSE": "0", "API_MODEL_NAME": "persona"}
-    wanted |= {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": "7860"}
+    wanted |= {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": "7860", "GRADIO_ANALYTICS_ENABLED": "False"}
     if config.get("use_cpu"):
-        wanted["OMP_NUM_THREADS"] = "1"  # threads cost a small model more than they bring
+        wanted["OMP_NUM_THREADS"] = "2"  # more threads cost a small model more than they bring
     if config.get("deepspeed"):
         wanted["FORCE_TORCHRUN"] = "1"
         if config.get("use_cpu"):
-            wanted["NPROC_PER_NODE"] = "2"
+            wanted |= {"NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
     # LLaMA-Factory starts `torchrun` by name: it must be the one of this Python.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**wanted, **os.environ, "PATH": path}
@@ -94,7 +94,7 @@ def prepare(task: str, name: str | None, overrides: list[str]) -> tuple[list[str
     """The ``llamafactory-cli`` command and its environment. Raises ConfigurationError if it cannot work."""
     path = find_config(task, name) if name else None
     config = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_cli(overrides)) if path else OmegaConf.create()
-    env = environment(task, config)
+    env = environment(config)
     check_models(config)
     if task == "train":
         check_train(config, name)

@@ -1,0 +1,194 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from itertools import chain
+
+import pytest
+
+from data_prep.folder import replaced_folder
+from data_prep.formats import FORMATS, dataset_name
+from data_prep.reader import COLUMNS
+from data_prep.sources import FILE_NAMES, SAMPLE
+from retrieval.registry import load_retriever
+from tests.conftest import ROOT, python_m
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def check_counts(data):
+    """The manifest says what is in the files, and what came in went out or was rejected."""
+    manifest = load(data / "manifest.json")
+    lines = (data / "rejects.jsonl").read_text(encoding="utf-8").splitlines()
+    rejects = Counter((reject["split"], reject["reason"]) for reject in map(json.loads, lines))
+    for split, counts in manifest["splits"].items():
+        reasons = counts["rejects"]
+        assert reasons == {reason: count for (of, reason), count in rejects.items() if of == split}
+        assert counts["rows_in"] == counts["conversations"] + reasons.get("conversation without a turn", 0)
+        assert 2 * counts["conversations"] == counts["samples"] + reasons.get("side without a reply", 0)
+        for form in FORMATS:
+            rows = load(data / f"{dataset_name(form, split)}.json")
+            assert counts["rows_out"][form] == len(rows)
+        assert counts["rows_out"] == {"sharegpt": counts["samples"], "alpaca": counts["replies"]}
+        assert counts["replies_with_marks"] <= counts["replies_shown_facts"] <= counts["replies"]
+    return manifest
+
+
+def test_the_sample_builds_and_its_counts_add_up(sample_data):
+    manifest = check_counts(sample_data)
+    for split, name in FILE_NAMES.items():
+        assert manifest["input_sha256"][name] == hashlib.sha256((SAMPLE / name).read_bytes()).hexdigest(), split
+    assert manifest["settings"]["retriever"] == load_retriever(sample_data / "retriever.json").name
+
+
+@pytest.mark.slow
+def test_spc_builds_whole_and_its_counts_add_up(spc_dir, tmp_path):
+    done = python_m("data_prep.build", "--spc", str(spc_dir), "--out", str(tmp_path / "data"))
+    assert done.returncode == 0, done.stderr
+    manifest = check_counts(tmp_path / "data")
+    assert [counts["rows_in"] for counts in manifest["splits"].values()] == [8938, 1000, 968]
+
+
+def test_every_column_and_tag_is_spelled_out(sample_data):
+    info = load(sample_data / "dataset_info.json")
+    assert set(info) == {dataset_name(form, split) for form in FORMATS for split in FILE_NAMES}
+    for name, entry in info.items():
+        [row, *_] = load(sample_data / entry["file_name"])
+        assert len(entry["columns"]) == 13
+        assert len(entry["tags"]) == 7
+        assert {column for column in entry["columns"].values() if column} == set(row), name
+
+
+def test_alpaca_and_sharegpt_say_the_same(sample_data):
+    conversations = load(sample_data / "spc_sharegpt_valid.json")
+    rows = iter(load(sample_data / "spc_alpaca_valid.json"))
+    for conversation in conversations:
+        turns = [turn["value"] for turn in conversation["conversations"]]
+        for end in range(1, len(turns), 2):
+            row = next(rows)
+            message = "\n".join(part for part in (row["instruction"], row["input"]) if part)
+            assert [*chain(*row["history"]), message, row["output"]] == turns[: end + 1]
+            assert row["system"] == conversation["system"]
+    assert next(rows, None) is None
+
+
+def test_two_builds_are_identical(sample_data, tmp_path):
+    assert python_m("data_prep.build", "--spc", str(SAMPLE), "--out", str(tmp_path / "data")).returncode == 0
+    for path in sample_data.iterdir():
+        if path.name != "manifest.json":  # names the source
+            assert path.read_bytes() == (tmp_path / "data" / path.name).read_bytes(), path.name
+
+
+def broken_copy(tmp_path, **changes):
+    folder = tmp_path / "spc"
+    shutil.copytree(SAMPLE, folder)
+    for split, content in changes.items():
+        (folder / FILE_NAMES[split]).write_text(content, encoding="utf-8")
+    return folder
+
+
+HEADER = ",".join(COLUMNS) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("", "is empty"),
+        (HEADER, "no row"),
+        (HEADER.replace("user 2 personas", "cards") + "a,b,c\n", "'user 2 personas'"),
+        (HEADER + ",,User 1: Hi\n", "no fact"),
+        (HEADER + 'a,b,"c\n', "cannot be read"),
+    ],
+)
+def test_a_bad_file_is_one_sentence_and_leaves_the_old_data(tmp_path, content, names):
+    folder = broken_copy(tmp_path, train=content)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.json").write_text("{}")
+    done = python_m("data_prep.build", "--spc", str(folder), "--out", str(tmp_path / "data"))
+    assert done.returncode == 2
+    sentence = done.stderr.splitlines()[-1]
+    assert names in sentence
+    assert FILE_NAMES["train"] in sentence
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["mine.json"]
+
+
+def test_a_missing_folder_and_a_missing_file_are_named(tmp_path):
+    done = python_m("data_prep.build", "--spc", str(tmp_path / "nowhere"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "nowhere" in done.stderr
+    (tmp_path / "empty").mkdir()
+    done = python_m("data_prep.build", "--spc", str(tmp_path / "empty"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert FILE_NAMES["train"] in done.stderr
+
+
+def test_without_the_hub_one_sentence_names_the_other_sources(tmp_path):
+    # The real hub client, pointed at a port where nobody listens: HF_ENDPOINT is honoured, or it would go elsewhere.
+    env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+    done = python_m("data_prep.build", "--out", str(tmp_path / "data"), env=env)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    sentence = done.stderr.splitlines()[-1]
+    assert "SPC=sample" in sentence
+    assert "SPC=<folder" in sentence
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_killed_run_leaves_the_previous_data(sample_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(sample_data, data)
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    big = broken_copy(tmp_path)
+    rows = (SAMPLE / FILE_NAMES["train"]).read_text(encoding="utf-8").split("\n", 1)[1]
+    (big / FILE_NAMES["train"]).write_text(HEADER + rows * 40, encoding="utf-8")
+    command = [sys.executable, "-m", "data_prep.build", "--spc", str(big), "--out", str(data)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    staged = tmp_path / ".data.staging" / "spc_alpaca_train.json"
+    deadline = time.monotonic() + 60
+    while not staged.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert staged.exists()
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == before
+    done = python_m("data_prep.build", "--spc", "sample", "--out", str(data))
+    assert done.returncode == 0, done.stderr
+    assert not staged.exists()
+    check_counts(data)
+
+
+def test_datasets_of_ones_own_survive_a_build(sample_data, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(sample_data, data)
+    (data / "mine").mkdir()
+    (data / "mine" / "rows.json").write_text("[]")
+    info = load(data / "dataset_info.json") | {"my_dataset": {"file_name": "mine/rows.json"}}
+    (data / "dataset_info.json").write_text(json.dumps(info))
+    assert python_m("data_prep.build", "--spc", "sample", "--out", str(data)).returncode == 0
+    assert (data / "mine" / "rows.json").read_text() == "[]"
+    assert load(data / "dataset_info.json")["my_dataset"] == {"file_name": "mine/rows.json"}
+
+
+def test_a_run_killed_between_the_renames_is_mended(tmp_path):
+    (tmp_path / ".data.previous").mkdir()
+    (tmp_path / ".data.previous" / "old").touch()
+    with pytest.raises(RuntimeError, match="stop"), replaced_folder(tmp_path / "data"):
+        raise RuntimeError("stop")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["old"]
+
+
+def test_two_builds_at_once_do_not_mix(tmp_path):
+    with replaced_folder(tmp_path / "data") as staging:
+        done = python_m("data_prep.build", "--spc", "sample", "--out", str(tmp_path / "data"))
+        assert done.returncode == 2
+        assert "Another run" in done.stderr
+        (staging / "whole").touch()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["whole"]

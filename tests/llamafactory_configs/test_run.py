@@ -1,0 +1,126 @@
+import os
+import socket
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from llamafactory_configs.run import FOLDER, ConfigurationError, environment, find_config, prepare
+from tests.conftest import ROOT, python_m
+
+CONFIGS = {
+    task: {str(path.relative_to(FOLDER / task).with_suffix("")): path for path in (FOLDER / task).rglob("*.yaml")}
+    for task in ("train", "serve", "export")
+}
+needs_no_gpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has a GPU")
+
+
+@pytest.fixture(autouse=True)
+def project_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def load(task, name):
+    return OmegaConf.load(CONFIGS[task][name])
+
+
+def test_what_is_trained_can_be_served_and_exported():
+    assert set(CONFIGS["train"]) <= set(CONFIGS["serve"])
+    assert {name for name in CONFIGS["train"] if "lora" in name} == set(CONFIGS["export"])
+
+
+@pytest.mark.parametrize("name", CONFIGS["train"])
+def test_training_serving_and_export_agree(name):
+    train, serve = load("train", name), load("serve", name)
+    assert train.template == serve.template == "qwen3_nothink"
+    if train.finetuning_type == "lora":
+        export = load("export", name)
+        assert train.output_dir == serve.adapter_name_or_path == export.adapter_name_or_path
+        assert train.model_name_or_path == serve.model_name_or_path == export.model_name_or_path
+        assert export.template == train.template
+    else:
+        assert serve.model_name_or_path == train.output_dir
+    assert train.output_dir == f"saves/{name}"
+    assert train.dataset.endswith("_train")
+    assert train.eval_dataset.endswith("_valid")
+    if "deepspeed" in train:
+        assert (ROOT / train.deepspeed).is_file()
+
+
+def test_the_untouched_model_answers_without_thinking():
+    base = load("serve", "qwen3-1.7b/base")
+    assert (base.template, base.enable_thinking) == ("qwen3", False)
+
+
+def test_an_unknown_configuration_is_named_with_the_choices():
+    done = python_m("llamafactory_configs.run", "train", "qwen3/lora")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "'qwen3/lora'" in done.stderr
+    assert "qwen3-1.7b/lora" in done.stderr
+
+
+def test_a_yaml_file_of_ones_own_is_taken(tmp_path):
+    (tmp_path / "mine.yaml").write_text("template: qwen3_nothink\n")
+    assert find_config("train", str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+
+
+@needs_no_gpu
+def test_without_a_gpu_the_default_configuration_names_the_demo():
+    done = python_m("llamafactory_configs.run", "train", "qwen3-1.7b/lora")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "make demo" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "overrides", "says"),
+    [
+        ("train", "tiny/lora", ["dataset_dir=nowhere"], "make data"),
+        ("train", "tiny/lora", ["model_name_or_path=models/nowhere"], "make tiny"),
+        ("serve", "qwen3-1.7b/lora", ["adapter_name_or_path=saves/no/where"], "make train CONFIG=no/where"),
+        ("export", "tiny/lora", ["adapter_name_or_path=saves/no/where"], "make train CONFIG=no/where"),
+    ],
+)
+def test_what_is_missing_is_named_with_the_command_that_makes_it(task, name, overrides, says):
+    with pytest.raises(ConfigurationError, match=says):
+        prepare(task, name, overrides)
+
+
+def test_a_finished_run_is_not_run_again(sample_data, tmp_path):
+    arguments = [f"dataset_dir={sample_data}", f"output_dir={tmp_path}"]
+    command, _ = prepare("train", "tiny/lora", arguments)
+    assert command[1:] == ["train", str(CONFIGS["train"]["tiny/lora"]), *arguments]
+    (tmp_path / "train_results.json").touch()
+    with pytest.raises(ConfigurationError, match="finished run"):
+        prepare("train", "tiny/lora", arguments)
+    prepare("train", "tiny/lora", [*arguments, "overwrite_output_dir=true"])
+
+
+def test_a_port_in_use_is_named(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = python_m("llamafactory_configs.run", "webui", env=os.environ | {"GRADIO_SERVER_PORT": str(port)})
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert str(port) in done.stderr
+        monkeypatch.setenv("API_PORT", str(port))
+        with pytest.raises(ConfigurationError, match=str(port)):
+            prepare("serve", "qwen3-1.7b/base", [])
+    monkeypatch.setenv("API_PORT", "many")
+    with pytest.raises(ConfigurationError, match="many"):
+        prepare("serve", "qwen3-1.7b/base", [])
+
+
+def test_the_environment_is_safe_by_default_and_the_users_words_win(monkeypatch):
+    for name in ("API_HOST", "API_VERBOSE", "NPROC_PER_NODE", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    env = environment(load("train", "tiny/lora_zero3"))
+    assert (env["API_HOST"], env["API_VERBOSE"], env["GRADIO_SERVER_NAME"]) == ("127.0.0.1", "0", "127.0.0.1")
+    assert (env["FORCE_TORCHRUN"], env["NPROC_PER_NODE"], env["OMP_NUM_THREADS"]) == ("1", "2", "1")
+    assert "NPROC_PER_NODE" not in environment(load("train", "qwen3-1.7b/lora_zero3"))
+    monkeypatch.setenv("API_HOST", "0.0.0.0")
+    assert environment(OmegaConf.create())["API_HOST"] == "0.0.0.0"
+
+
+def test_the_command_becomes_llamafactory_cli():
+    command, _ = prepare("serve", "qwen3-1.7b/base", ["temperature=0.1"])
+    assert os.access(command[0], os.X_OK)
+    assert command[1:] == ["api", str(CONFIGS["serve"]["qwen3-1.7b/base"]), "temperature=0.1"]

@@ -1,0 +1,185 @@
+"""The real LLaMA-Factory, end to end on persona-tiny: train, serve, ask with client and curl, export, ZeRO-3."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.conftest import ROOT, python_m
+
+pytestmark = pytest.mark.slow
+ENV = os.environ | {"OMP_NUM_THREADS": "1", "API_KEY": "secret"}
+MESSAGE = "Do you play an instrument after dinner?"
+CARD = "I drive a night bus in Leeds.\nI play the banjo after dinner.\n"
+
+
+def train(config, data, output, *overrides):
+    """Train and return what LLaMA-Factory printed."""
+    arguments = (config, f"dataset_dir={data}", f"output_dir={output}", *overrides)
+    done = python_m("llamafactory_configs.run", "train", *arguments, env=ENV)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def losses(output, key="loss"):
+    history = json.loads((output / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [entry[key] for entry in history if key in entry]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def started(arguments, log, url, **env):
+    """A server of ours in the background until the block ends; waits until ``url`` answers."""
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "llamafactory_configs.run", *arguments]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=ENV | env, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            try:
+                httpx.get(url, trust_env=False)
+                break
+            except httpx.TransportError:
+                time.sleep(0.5)
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def adapter(sample_data, tmp_path_factory):
+    """The LoRA configuration trained for a few dozen steps on the sample; gives the folder and what was printed."""
+    output = tmp_path_factory.mktemp("trained") / "lora"
+    steps = ("max_steps=60", "logging_steps=5", "eval_strategy=epoch", "learning_rate=5.0e-3")
+    return output, train("tiny/lora", sample_data, output, *steps)
+
+
+@pytest.fixture(scope="module")
+def api(adapter, tmp_path_factory):
+    """LLaMA-Factory's API on the adapter; gives its base URL and its log."""
+    log = tmp_path_factory.mktemp("served") / "api.log"
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}/v1"
+    arguments = ["serve", "tiny/lora", f"adapter_name_or_path={adapter[0]}"]
+    with started(arguments, log, base_url + "/models", API_PORT=str(port)):
+        yield base_url, log
+
+
+def test_training_uses_every_row_and_the_loss_falls(sample_data, adapter):
+    output, printed = adapter
+    for split, words in (("train", "***** Running training *****"), ("valid", "***** Running Evaluation *****")):
+        rows = len(json.loads((sample_data / f"spc_sharegpt_{split}.json").read_text(encoding="utf-8")))
+        counted = re.search(re.escape(words) + r".*?Num examples = ([\d,]+)", printed, re.DOTALL)
+        assert int(counted[1].replace(",", "")) == rows
+    assert losses(output)[-1] < losses(output)[0] - 1
+    assert losses(output, "eval_loss")[-1] < losses(output)[0]
+    assert (output / "training_loss.png").stat().st_size > 1000
+    assert (output / "adapter_model.safetensors").exists()
+
+
+def test_a_finished_run_is_not_run_again(sample_data, adapter):
+    arguments = ("tiny/lora", f"dataset_dir={sample_data}", f"output_dir={adapter[0]}")
+    done = python_m("llamafactory_configs.run", "train", *arguments)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "finished run" in done.stderr
+
+
+def ask(base_url, data, tmp_path, *arguments, **env):
+    card = tmp_path / "card.txt"
+    card.write_text(CARD, encoding="utf-8")
+    arguments = ("--card", str(card), "--base-url", base_url, "--retriever", str(data / "retriever.json"), *arguments)
+    return python_m("inference.client", *arguments, env=ENV | env)
+
+
+def test_the_client_gets_a_reply(api, sample_data, tmp_path):
+    done = ask(api[0], sample_data, tmp_path, "--json", "--temperature", "0", MESSAGE, "And what do you drive?")
+    assert done.returncode == 0, done.stderr
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["text"].strip()
+    assert second["text"].strip()
+    assert [fact["mark"] for fact in first["retrieved"]] == ["[P2]"]
+    assert second["retrieved"][0]["mark"] == "[P1]"
+
+
+def test_the_wrong_key_is_one_sentence(api, sample_data, tmp_path):
+    done = ask(api[0], sample_data, tmp_path, MESSAGE, API_KEY="wrong")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "API_KEY" in done.stderr
+
+
+def test_curl_gets_a_reply(api):
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("curl is not installed")
+    body = {"model": "persona", "messages": [{"role": "user", "content": MESSAGE}], "temperature": 0, "max_tokens": 20}
+    command = [curl, "--silent", "--noproxy", "*", f"{api[0]}/chat/completions", "-H", "Authorization: Bearer secret",
+               "-H", "Content-Type: application/json", "-d", json.dumps(body)]  # fmt: skip
+    answer = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert answer["choices"][0]["message"]["content"].strip()
+
+
+def test_the_api_is_on_the_loopback_only_and_keeps_prompts_out_of_its_log(api, sample_data, tmp_path):
+    base_url, log = api
+    assert ask(base_url, sample_data, tmp_path, MESSAGE).returncode == 0
+    text = log.read_text(encoding="utf-8")
+    assert "Uvicorn running on http://127.0.0.1" in text
+    assert "POST /v1/chat/completions" in text
+    assert "instrument" not in text
+    assert "banjo" not in text
+
+
+def test_the_merged_model_answers_as_the_adapter_does(api, adapter, sample_data, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    merged = tmp_path / "merged"
+    arguments = ("tiny/lora", f"adapter_name_or_path={adapter[0]}", f"export_dir={merged}")
+    done = python_m("llamafactory_configs.run", "export", *arguments, env=ENV)
+    assert done.returncode == 0, done.stderr[-3000:]
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": MESSAGE}]
+    body = {"model": "persona", "messages": messages, "temperature": 0, "max_tokens": 20}
+    headers = {"Authorization": "Bearer secret"}
+    answer = httpx.post(f"{api[0]}/chat/completions", json=body, headers=headers, trust_env=False, timeout=60).json()
+    tokenizer = AutoTokenizer.from_pretrained(merged)
+    model = AutoModelForCausalLM.from_pretrained(merged, dtype="float32")
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    output = model.generate(**prompt, max_new_tokens=20, do_sample=False)
+    text = tokenizer.decode(output[0][prompt["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert text == answer["choices"][0]["message"]["content"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed builds an op with g++, which is not installed")
+@pytest.mark.parametrize("config", ["tiny/lora_zero3", "tiny/full_zero3"])
+def test_zero3_trains_in_two_processes(sample_data, tmp_path, config):
+    printed = train(config, sample_data, tmp_path / "out", "max_steps=6", "logging_steps=1", 'eval_strategy="no"')
+    assert "distributed training" in printed
+    assert re.search(r"Total train batch size .* = 8\b", printed)  # two processes with four samples each
+    assert losses(tmp_path / "out")[-1] < losses(tmp_path / "out")[0]
+
+
+def test_webui_comes_up_with_our_datasets_in_it(sample_data, tmp_path):
+    from llamafactory.webui.control import list_datasets
+
+    names = [name for name, _ in list_datasets(str(sample_data), "Supervised Fine-Tuning").choices]
+    assert {"spc_sharegpt_train", "spc_alpaca_train"} <= set(names)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/"
+    with started(["webui"], tmp_path / "webui.log", url, GRADIO_SERVER_PORT=str(port)):
+        assert "LLaMA" in httpx.get(url, trust_env=False).text

@@ -1,0 +1,114 @@
+"""LLaMA-Factory's own code on our data: it loads every row, and training and serving see the same token ids."""
+
+import json
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+from data_prep.placeholders import fill
+from data_prep.reader import read_conversations
+from data_prep.sources import FILE_NAMES, SAMPLE
+from inference.client import PersonaClient
+from retrieval.registry import load_retriever
+from tests.conftest import ROOT, python_m
+
+pytestmark = pytest.mark.slow
+NAMES = [f"spc_{form}_{split}" for form in ("sharegpt", "alpaca") for split in ("train", "valid", "test")]
+
+
+class LlamaFactory:
+    """The parts of LLaMA-Factory that turn rows and requests into token ids, on persona-tiny."""
+
+    def __init__(self, data, name):
+        from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
+        from llamafactory.hparams import get_train_args
+        from llamafactory.model import load_tokenizer
+
+        arguments = {
+            "model_name_or_path": str(ROOT / "models" / "persona-tiny"), "template": "qwen3_nothink", "stage": "sft",
+            "do_train": True, "finetuning_type": "full", "use_cpu": True, "output_dir": str(data / "never-written"),
+            "dataset": name, "dataset_dir": str(data), "cutoff_len": 100_000, "overwrite_cache": True,
+            "report_to": "none",
+        }  # fmt: skip
+        model_args, data_args, training_args, _, generating_args = get_train_args(arguments)
+        module = load_tokenizer(model_args)
+        self.tokenizer = module["tokenizer"]
+        self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
+        self.rows = get_dataset(self.template, model_args, data_args, training_args, stage="sft", **module)
+        self.rows = self.rows["train_dataset"]
+        self.generating = generating_args.to_dict()
+
+    def request_ids(self, body: dict) -> list[int]:
+        """Token ids that LLaMA-Factory's API feeds to the model for the JSON body of a request."""
+        from llamafactory.api.chat import _process_request
+        from llamafactory.api.protocol import ChatCompletionRequest
+        from llamafactory.chat.hf_engine import HuggingfaceEngine
+
+        messages, system, tools, *_ = _process_request(ChatCompletionRequest(**body))
+        model = SimpleNamespace(device="cpu", config=None)
+        arguments, _ = HuggingfaceEngine._process_args(
+            model, self.tokenizer, None, self.template, self.generating, messages, system, tools
+        )
+        return arguments["inputs"][0].tolist()
+
+
+def load(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_row_of_the_sample_is_loaded(sample_data, name):
+    assert len(LlamaFactory(sample_data, name).rows) == len(load(sample_data / f"{name}.json"))
+
+
+def test_every_conversation_of_spc_is_loaded(spc_dir, tmp_path):
+    done = python_m("data_prep.build", "--spc", str(spc_dir), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for name in (*NAMES[:3], "spc_alpaca_test"):
+        assert len(LlamaFactory(tmp_path, name).rows) == len(load(tmp_path / f"{name}.json")), name
+
+
+class Recorder:
+    """Keeps the JSON body of the last request."""
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.body = json.loads(request.content)
+        choice = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
+        return httpx.Response(200, json={"id": "1", "object": "chat.completion", "choices": [choice]})
+
+
+@pytest.mark.parametrize("form", ["sharegpt", "alpaca"])
+def test_training_and_serving_see_the_same_token_ids(sample_data, form, monkeypatch):
+    """Every turn of the sample's training split, asked by the client with the texts as they stand in the source."""
+    monkeypatch.setenv("API_VERBOSE", "0")
+    llamafactory = LlamaFactory(sample_data, f"spc_{form}_train")
+    sharegpt = iter(load(sample_data / "spc_sharegpt_train.json"))
+    rows = iter(llamafactory.rows)
+    recorder = Recorder()
+    client = PersonaClient(
+        "http://fake/v1", "key", load_retriever(sample_data / "retriever.json"), model="persona",
+        http_client=httpx.Client(transport=httpx.MockTransport(recorder)),
+    )  # fmt: skip
+    conversations, _ = read_conversations(SAMPLE / FILE_NAMES["train"], "train")
+    compared = 0
+    for conversation in map(fill, conversations):
+        for side in (0, 1):
+            turns = conversation.turns[1:] if conversation.turns[0].side == side else conversation.turns
+            replies = [turn["value"] for turn in next(sharegpt)["conversations"]][1::2]
+            row = None
+            for number, marked in enumerate(replies):
+                said = [[turns[2 * i].text, replies[i]] for i in range(number)]
+                talk = [
+                    {"role": r, "content": c} for pair in said for r, c in zip(("user", "assistant"), pair, strict=True)
+                ]
+                client.reply([*talk, {"role": "user", "content": turns[2 * number].text}], conversation.cards[side])
+                prompt = llamafactory.request_ids(recorder.body)
+                row = next(rows) if row is None or form == "alpaca" else row
+                assert row["input_ids"][: len(prompt)] == prompt
+                reply = row["labels"][len(prompt) :]
+                target = llamafactory.tokenizer.encode(marked + "<|im_end|>\n", add_special_tokens=False)
+                assert reply[: len(target)] == target
+                compared += 1
+    assert next(rows, None) is None
+    assert compared == len(load(sample_data / "spc_alpaca_train.json"))
