@@ -33,11 +33,17 @@ def find_config(task: str, name: str) -> Path:
     )
 
 
+def has_gpu() -> bool:
+    """Whether PyTorch sees an accelerator of any kind."""
+    import torch  # takes seconds, and only training needs it
+
+    return torch.accelerator.is_available()
+
+
 def check_train(config: DictConfig, name: str) -> None:
     """Raise ConfigurationError if ``config`` cannot be trained here and now."""
-    import torch  # takes seconds, and nothing else here needs it
-
-    if not config.get("use_cpu") and not torch.accelerator.is_available():
+    wants_gpu = (config.get("bf16") or config.get("fp16")) and not config.get("use_cpu")
+    if wants_gpu and not has_gpu():
         raise ConfigurationError(
             f"{name} needs a GPU and this machine has none; `make demo` shows the whole path on a CPU."
         )
@@ -83,7 +89,7 @@ def environment(config: DictConfig) -> dict[str, str]:
         wanted["OMP_NUM_THREADS"] = "2"  # more threads cost a small model more than they bring
     if config.get("deepspeed"):
         wanted["FORCE_TORCHRUN"] = "1"
-        if config.get("use_cpu"):
+        if not has_gpu():  # LLaMA-Factory would start no process at all
             wanted |= {"NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}
     # LLaMA-Factory starts `torchrun` by name: it must be the one of this Python.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])

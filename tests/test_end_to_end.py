@@ -89,7 +89,7 @@ def test_training_uses_every_row_and_the_loss_falls(sample_data, adapter):
         rows = len(json.loads((sample_data / f"spc_sharegpt_{split}.json").read_text(encoding="utf-8")))
         counted = re.search(re.escape(words) + r".*?Num examples = ([\d,]+)", printed, re.DOTALL)
         assert int(counted[1].replace(",", "")) == rows
-    assert losses(output)[-1] < losses(output)[0] - 1
+    assert losses(output)[-1] < losses(output)[0] - 0.3
     assert losses(output, "eval_loss")[-1] < losses(output)[0]
     assert (output / "training_loss.png").stat().st_size > 1000
     assert (output / "adapter_model.safetensors").exists()

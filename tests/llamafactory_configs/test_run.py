@@ -112,9 +112,11 @@ def test_a_port_in_use_is_named(monkeypatch):
 def test_the_environment_is_safe_by_default_and_the_users_words_win(monkeypatch):
     for name in ("API_HOST", "API_VERBOSE", "NPROC_PER_NODE", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("llamafactory_configs.run.has_gpu", lambda: False)
     env = environment(load("train", "tiny/lora_zero3"))
     assert (env["API_HOST"], env["API_VERBOSE"], env["GRADIO_SERVER_NAME"]) == ("127.0.0.1", "0", "127.0.0.1")
     assert (env["FORCE_TORCHRUN"], env["NPROC_PER_NODE"], env["OMP_NUM_THREADS"]) == ("1", "2", "1")
+    monkeypatch.setattr("llamafactory_configs.run.has_gpu", lambda: True)
     assert "NPROC_PER_NODE" not in environment(load("train", "qwen3-1.7b/lora_zero3"))
     monkeypatch.setenv("API_HOST", "0.0.0.0")
     assert environment(OmegaConf.create())["API_HOST"] == "0.0.0.0"
