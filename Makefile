@@ -7,40 +7,45 @@ PYTHON ?= python3
 SPC ?= hub
 CONFIG ?= qwen3-1.7b/lora
 ARGS ?=
-PORT ?= 8000
+PORT ?= $(or $(API_PORT),8000)
 
 VENV := .venv/.ready
 RUN := .venv/bin/python
-TINY := models/persona-tiny/model.safetensors
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV) $(TINY) ## see it all on a CPU: sample, training, API, three questions; about 6 minutes
+demo: $(VENV) ## see it all on a CPU: sample, training, API, three questions; about 6 minutes
 	@$(RUN) -m inference.demo
 
-test: $(VENV) $(TINY) ## run every test; on two cores about 15 minutes
+test: $(VENV) ## run every test; on two cores about 15 minutes
 	@$(RUN) -m pytest
 
-test-fast: $(VENV) $(TINY) ## run the tests that take seconds
+test-fast: $(VENV) ## run the tests that take seconds
 	@$(RUN) -m pytest -m "not slow"
 
 data: $(VENV) ## build data/ from SPC=hub (default), SPC=<folder with the CSV files> or SPC=sample
 	@$(RUN) -m data_prep.build --spc "$(SPC)" $(ARGS)
 
-train: $(VENV) $(if $(findstring tiny,$(CONFIG)),$(TINY)) ## train CONFIG=qwen3-1.7b/lora (default); ARGS="learning_rate=5.0e-5" is passed on
+train: $(VENV) ## train CONFIG=qwen3-1.7b/lora (default); ARGS="learning_rate=5.0e-5" is passed on
 	@$(RUN) -m llamafactory_configs.run train $(CONFIG) $(ARGS)
 
-serve: $(VENV) $(if $(findstring tiny,$(CONFIG)),$(TINY)) ## serve what CONFIG= trained at http://127.0.0.1:8000/v1; PORT=, API_KEY=
+serve: $(VENV) ## serve what CONFIG= trained at http://127.0.0.1:8000/v1; PORT=, API_KEY=
 	@API_PORT=$(PORT) $(RUN) -m llamafactory_configs.run serve $(CONFIG) $(ARGS)
 
 webui: $(VENV) ## LLaMA-Factory's web page, with our datasets in it, at http://127.0.0.1:7860
 	@$(RUN) -m llamafactory_configs.run webui
 
-export: $(VENV) $(if $(findstring tiny,$(CONFIG)),$(TINY)) ## merge the adapter of CONFIG= into its model
+export: $(VENV) ## merge the adapter of CONFIG= into its model
 	@$(RUN) -m llamafactory_configs.run export $(CONFIG) $(ARGS)
 
-tiny: $(TINY) ## make persona-tiny, the model of the demo and the tests
+tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; about an hour on two cores
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --missed show --sides one --out saves/tiny/conversations
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --missed show --only-grounded --out saves/tiny/grounded
+	@$(RUN) -m models.tiny init --data saves/tiny/conversations/spc_sharegpt_train.json --out saves/tiny/untrained
+	@$(RUN) -m llamafactory_configs.run train tiny/pretrain $(ARGS)
+	@$(RUN) -m llamafactory_configs.run train tiny/pretrain_grounded $(ARGS)
+	@$(RUN) -m models.tiny finish saves/tiny/pretrain_grounded
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
@@ -49,23 +54,20 @@ format: $(VENV) ## mend style
 	@$(RUN) -m ruff check --fix . && $(RUN) -m ruff format .
 
 clean: ## remove the environment and all that was generated, but not saves/ and data/
-	rm -rf .venv models/persona-tiny .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
 
 # uv takes half a minute where pip takes minutes; pip's mirror setting is handed on, since uv does not read it.
 # Without bytecode every start of LLaMA-Factory takes 20 s.
 $(VENV): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), but Python 3.11 or newer is needed; name one with PYTHON=."; exit 2; }
+	  { echo "$(PYTHON) is $$($(PYTHON) -V 2>&1), but Python 3.11 or newer is needed; name one, such as PYTHON=python3.12."; exit 2; }
 	@echo "Building .venv (once; about 6 GB with PyTorch's CUDA libraries)"
 	@$(PYTHON) -m venv --clear .venv
 	@unset PYTHONDONTWRITEBYTECODE; \
 	if uv=$$(command -v uv) || { $(RUN) -m pip install -q uv && uv=.venv/bin/uv; }; then \
-	  mirror=$$($(RUN) -m pip config get global.index-url 2>/dev/null); \
+	  mirror=$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(RUN) -m pip config get global.index-url 2>/dev/null)}}; \
 	  "$$uv" pip install --python $(RUN) --compile-bytecode $${mirror:+--default-index "$$mirror"} -r requirements.txt; \
 	else \
 	  $(RUN) -m pip install --compile -r requirements.txt; \
 	fi
 	@touch $(VENV)
-
-$(TINY): models/tiny.py | $(VENV)
-	@$(RUN) -m models.tiny

@@ -19,7 +19,7 @@ from data_prep.errors import InputError
 from data_prep.folder import replaced_folder
 from data_prep.formats import FORMATS, dataset_info, dataset_name
 from data_prep.reader import Conversation, Reject, read_conversations
-from data_prep.samples import Sample, make_samples
+from data_prep.samples import MISSED, SIDES, Sample, make_samples
 from data_prep.sources import find_files
 from retrieval.base import Retriever
 from retrieval.prompt import SYSTEM_PROMPTS
@@ -33,13 +33,17 @@ class Settings:
 
     spc: str
     language: str
-    query_turns: int
-    k: int
+    query_turns: int = 3
+    k: int = 2
+    sides: str = "both"
+    missed: str = "keep"
+    only_grounded: bool = False
 
 
 def build(settings: Settings, out: Path) -> dict:
     """Write the datasets to ``out`` and return the manifest. Raises InputError for a fault of the source."""
     files = find_files(settings.spc)
+    info = _own_entries_kept(out, dataset_info(list(files)))
     read = {}
     for split, path in files.items():
         read[split] = read_conversations(path, split)
@@ -57,14 +61,20 @@ def build(settings: Settings, out: Path) -> dict:
         with (staging / "rejects.jsonl").open("w", encoding="utf-8") as rejects_file:
             for split, (conversations, unread) in read.items():
                 _say(f"{split}: retrieving and marking")
-                samples, unused = make_samples(conversations, retriever)
+                samples, unused = make_samples(
+                    conversations,
+                    retriever,
+                    sides=settings.sides,
+                    missed=settings.missed,
+                    only_grounded=settings.only_grounded,
+                )
                 rejects = unread + unused
                 for reject in rejects:
                     rejects_file.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
                 rows_out = {form: _write_rows(staging, form, split, samples, settings) for form in FORMATS}
                 manifest["splits"][split] = _counts(conversations, samples, rejects) | {"rows_out": rows_out}
         retriever.save(staging / "retriever.json")
-        _write_json(staging / "dataset_info.json", _own_entries_kept(out, dataset_info(list(files))))
+        _write_json(staging / "dataset_info.json", info)
         _write_json(staging / "manifest.json", manifest)
     return manifest
 
@@ -72,7 +82,7 @@ def build(settings: Settings, out: Path) -> dict:
 def _fit(conversations: list[Conversation], settings: Settings, path: Path) -> Retriever:
     cards = [card for conversation in conversations for card in conversation.cards]
     try:
-        return TfidfRetriever.fit(cards, settings.query_turns, settings.k)
+        return TfidfRetriever.fit(cards, query_turns=settings.query_turns, k=settings.k, language=settings.language)
     except ValueError:
         raise InputError(f"{path} holds no fact with a word in it; its persona columns must list facts.") from None
 
@@ -112,7 +122,11 @@ def _own_entries_kept(out: Path, entries: dict) -> dict:
     present = out / "dataset_info.json"
     if not present.is_file():
         return entries
-    return entries | {k: v for k, v in json.loads(present.read_text(encoding="utf-8")).items() if k not in entries}
+    try:
+        own = json.loads(present.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{present} is not valid JSON ({error}); mend it or move it away.") from None
+    return entries | {name: entry for name, entry in own.items() if name not in entries}
 
 
 def _write_json(path: Path, value: dict) -> None:
@@ -142,12 +156,19 @@ def main() -> None:
     parser.add_argument("--spc", default="hub", help="folder with the SPC CSV files, `hub` or `sample` (default: hub)")
     parser.add_argument("--out", type=Path, default=Path("data"), help="folder to write (default: data)")
     parser.add_argument("--language", choices=sorted(SYSTEM_PROMPTS), default="en", help="of the system line")
-    parser.add_argument("--query-turns", type=int, default=3, help="turns in the query, the message included")
-    parser.add_argument("--k", type=int, default=2, help="facts a turn gets at most (default: 2)")
+    parser.add_argument("--query-turns", type=int, choices=range(1, 10), default=3, metavar="N",
+                        help="turns in the query, the message included (default: 3)")  # fmt: skip
+    parser.add_argument("--k", type=int, choices=range(10), default=2, metavar="N",
+                        help="facts a turn gets at most (default: 2)")  # fmt: skip
+    parser.add_argument("--sides", choices=SIDES, default="both", help="samples a conversation gives (default: both)")
+    parser.add_argument("--missed", choices=MISSED, default="keep", help="a used fact that retrieval missed: keep what"
+                        " was retrieved, or show the used one in place of the weakest (default: keep)")  # fmt: skip
+    parser.add_argument("--only-grounded", action="store_true", help="just the exchanges whose reply uses a fact")
     arguments = parser.parse_args()
-    settings = Settings(arguments.spc, arguments.language, arguments.query_turns, arguments.k)
+    given = vars(arguments)
+    out = given.pop("out")
     try:
-        manifest = build(settings, arguments.out)
+        manifest = build(Settings(**given), out)
     except InputError as error:
         sys.exit(_fail(str(error)))
     for split, counts in manifest["splits"].items():
@@ -155,7 +176,7 @@ def main() -> None:
             f"{split}: {counts['rows_in']:,} rows in, {counts['samples']:,} samples with {counts['replies']:,} replies"
             f" out, {counts['replies_with_marks']:,} of them with marks, {sum(counts['rejects'].values()):,} rejects"
         )
-    print(f"Written to {arguments.out}/; what was left out and why: {arguments.out}/rejects.jsonl")
+    print(f"Written to {out}/; what was left out and why: {out}/rejects.jsonl")
 
 
 def _fail(sentence: str) -> int:

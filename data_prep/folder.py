@@ -14,9 +14,10 @@ from data_prep.errors import InputError
 def replaced_folder(out: Path) -> Iterator[Path]:
     """Give an empty folder beside ``out`` to write into; when the block ends without an error it becomes ``out``.
 
-    Files of ``out`` that the block did not write (a user's own datasets) are carried over. Raises InputError if
-    another process is writing ``out``.
+    Files of ``out`` that the block did not write (a user's own datasets) are carried over; a symbolic link stays one.
+    Raises InputError if another process is writing ``out``.
     """
+    out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     staging, previous, lock = (out.with_name(f".{out.name}.{word}") for word in ("staging", "previous", "lock"))
     with lock.open("w") as lock_file:
@@ -24,11 +25,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
             fcntl.flock(lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(f"Another run is writing {out}; wait until it has ended.") from None
-        # What a killed run left: between its two renames `out` was away, at any other time it was whole.
-        if previous.exists() and not out.exists():
-            previous.rename(out)
-        for leftover in (staging, previous):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _mend(out, staging, previous)
         staging.mkdir()
         try:
             yield staging
@@ -37,17 +34,32 @@ def replaced_folder(out: Path) -> Iterator[Path]:
                 out.rename(previous)
             staging.rename(out)
         finally:
-            for leftover in (staging, previous):
-                shutil.rmtree(leftover, ignore_errors=True)
+            _mend(out, staging, previous)
+
+
+def _mend(out: Path, staging: Path, previous: Path) -> None:
+    """Undo what an interrupted run left: between its two renames ``out`` is away, at any other time it is whole."""
+    if previous.exists() and not out.exists():
+        previous.rename(out)
+    for leftover in (staging, previous):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _carry_over(out: Path, staging: Path) -> None:
-    """Hard-link what is only in ``out``: no second copy, whatever its size."""
+    """Bring what is only in ``out`` along."""
     for path in out.iterdir() if out.exists() else ():
         target = staging / path.name
         if target.exists():
             continue
         if path.is_dir() and not path.is_symlink():
-            shutil.copytree(path, target, symlinks=True, copy_function=os.link)
+            shutil.copytree(path, target, symlinks=True, copy_function=_link_or_copy)
         else:
-            os.link(path, target, follow_symlinks=False)
+            _link_or_copy(path, target)
+
+
+def _link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A hard link costs nothing whatever the size; some file systems have none."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)

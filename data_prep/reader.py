@@ -10,9 +10,12 @@ from data_prep.errors import InputError
 
 COLUMNS = ("user 1 personas", "user 2 personas", "Best Generated Conversation")
 
-# "User 1: Hi", "*User 1:* Hi", "* * User 1: * * Hi", "* User 1: Hi! *"
-_LABELLED = re.compile(r"^(?P<markup>[\s*]*)User\s*(?P<side>[12])\s*:(?P<text>.*)$", re.IGNORECASE)
+# "User 1: Hi", "*User 1:* Hi", "* * User 1: * * Hi", "* User 1: Hi! *", "**User 1**: Hi", "[User 1]: Hi"
+_LABELLED = re.compile(r"^(?P<markup>[\s*\[]*)User\s*(?P<side>[12])[\s*\]]*:(?P<text>.*)$", re.IGNORECASE)
 _STAGE_DIRECTION = re.compile(r"^(\[[^\]]*\]?|\([^)]*\)?|[*\s]*|\*[^*]+\*)$")
+# A labelled turn that is only this, and no placeholder: "(makes the sign for hello.)"
+_ACTED = re.compile(r"\((?!.*name)\w+ [^()]*\)")
+_OTHER_LABEL = re.compile(r"^[\w *]{1,20}:")
 _CARD_ECHO = re.compile(r"^[\s*]*User\s*[12]\s+(Profile|Persona)s?\b", re.IGNORECASE)
 # An unlabelled block this long, with the talk going on after it, belongs to the turn before (a recipe, a list);
 # shorter ones are narration ("At the gym", "20 minutes later").
@@ -92,7 +95,8 @@ def parse_turns(lines: list[str]) -> tuple[list[Turn], list[tuple[int, str]]]:
     unused = [(i, "blank line") for i, line in enumerate(lines) if not line.strip()]
     numbered = [(i, line.strip()) for i, line in enumerate(lines) if line.strip()]
     if not any(_LABELLED.match(line) for _, line in numbered):
-        if len(numbered) < _UNLABELLED_CONVERSATION_LINES:
+        others = sum(bool(_OTHER_LABEL.match(line)) for _, line in numbered)
+        if len(numbered) < _UNLABELLED_CONVERSATION_LINES or others > len(numbered) / 2:
             return [], sorted(unused + [(i, "no speaker label") for i, _ in numbered])
         return [Turn(n % 2, line) for n, (_, line) in enumerate(numbered)], sorted(unused)
 
@@ -107,10 +111,12 @@ def parse_turns(lines: list[str]) -> tuple[list[Turn], list[tuple[int, str]]]:
         block = []
         # Markup before the label is repeated after it, and sometimes at the end of the line.
         text = match["text"].strip(" *\t") if "*" in match["markup"] else match["text"].strip()
-        if text:
-            spoken.append((int(match["side"]) - 1, [text]))
-        else:
+        if not text:
             unused.append((i, "empty turn"))
+        elif _ACTED.fullmatch(text):
+            unused.append((i, "stage direction"))
+        else:
+            spoken.append((int(match["side"]) - 1, [text]))
     unused += _reasons(block)
     return _alternating(spoken), sorted(unused)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from random import Random
 
 from data_prep.grounding import add_marks, used_facts
 from data_prep.placeholders import fill, has_placeholder
@@ -22,24 +23,48 @@ class Sample:
     hits: list[list[Hit]]
 
 
-def make_samples(conversations: Sequence[Conversation], retriever: Retriever) -> tuple[list[Sample], list[Reject]]:
-    """Two samples per conversation, in order, less those without a single exchange, which are in the rejects."""
-    sides, rejects = [], []
+def make_samples(
+    conversations: Sequence[Conversation],
+    retriever: Retriever,
+    *,
+    sides: str = "both",
+    missed: str = "keep",
+    only_grounded: bool = False,
+) -> tuple[list[Sample], list[Reject]]:
+    """Samples in the order of the conversations; sides without a single exchange are in the rejects.
+
+    ``sides``: ``both`` gives two samples per conversation, ``one`` a single one, its side drawn from split and row.
+    ``missed`` says what a turn shows whose reply uses a fact that retrieval did not find: ``keep`` shows what was
+    retrieved, as serving will; ``show`` puts the used fact in the place of the weakest unused one. ``only_grounded``
+    takes just the exchanges whose reply uses a fact of the card.
+    """
+    views, rejects = [], []
     for conversation in map(fill, conversations):
-        for side in (0, 1):
+        for side in _SIDES[sides](conversation):
             exchanges, unused = _exchanges(conversation, side)
             rejects += unused
+            if only_grounded:
+                exchanges, unused = _split_by_grounding(conversation, side, exchanges)
+                rejects += unused
             if exchanges:
                 turns = [neutralise(text) for exchange in exchanges for text in exchange]
-                sides.append((conversation, side, Dialogue(conversation.cards[side], turns)))
+                views.append((conversation, side, Dialogue(conversation.cards[side], turns)))
             else:
-                rejects.append(Reject(conversation.split, conversation.row, None, "side without a reply", ""))
-    found = retriever.retrieve([dialogue for _, _, dialogue in sides])
-    samples = [
-        Sample(conversation.split, conversation.row, side, _with_marks(dialogue, hits), hits)
-        for (conversation, side, dialogue), hits in zip(sides, found, strict=True)
-    ]
+                rejects.append(Reject(conversation.split, conversation.row, None, "side without an exchange", ""))
+    found = retriever.retrieve([dialogue for _, _, dialogue in views])
+    samples = []
+    for (conversation, side, dialogue), hits in zip(views, found, strict=True):
+        if missed == "show":
+            hits = _used_facts_shown(dialogue, hits, retriever.k)
+        samples.append(Sample(conversation.split, conversation.row, side, _with_marks(dialogue, hits), hits))
     return samples, rejects
+
+
+_SIDES = {
+    "both": lambda conversation: (0, 1),
+    "one": lambda conversation: (Random(f"side-{conversation.split}-{conversation.row}").randrange(2),),
+}
+SIDES, MISSED = tuple(_SIDES), ("keep", "show")
 
 
 def _exchanges(conversation: Conversation, side: int) -> tuple[list[tuple[str, str]], list[Reject]]:
@@ -57,6 +82,30 @@ def _exchanges(conversation: Conversation, side: int) -> tuple[list[tuple[str, s
         else:
             exchanges.append((message.text, reply.text))
     return exchanges, unused
+
+
+def _split_by_grounding(
+    conversation: Conversation, side: int, exchanges: list[tuple[str, str]]
+) -> tuple[list[tuple[str, str]], list[Reject]]:
+    card = conversation.cards[side]
+    grounded, rejects = [], []
+    for message, reply in exchanges:
+        if used_facts(reply, card, range(len(card))):
+            grounded.append((message, reply))
+        else:
+            rejects.append(Reject(conversation.split, conversation.row, None, "reply uses no fact", reply))
+    return grounded, rejects
+
+
+def _used_facts_shown(dialogue: Dialogue, hits: list[list[Hit]], k: int) -> list[list[Hit]]:
+    shown = []
+    for reply, found in zip(dialogue.turns[1::2], hits, strict=True):
+        used = used_facts(reply, dialogue.card, range(len(dialogue.card)))
+        retrieved = {hit.index for hit in found}
+        added = [Hit(index, 0.0) for index in used if index not in retrieved]
+        ranked = [hit for hit in found if hit.index in used] + added + [hit for hit in found if hit.index not in used]
+        shown.append(ranked[:k])
+    return shown
 
 
 def _with_marks(dialogue: Dialogue, hits: list[list[Hit]]) -> Dialogue:

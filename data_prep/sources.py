@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import httpx
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import EntryNotFoundError
 
 from data_prep.errors import InputError
 
@@ -16,7 +18,7 @@ def find_files(source: str) -> dict[str, Path]:
     """CSV path of each split. ``source``: a folder, ``hub`` or ``sample``. Raises InputError if they are not there."""
     if source == "hub":
         return _from_hub()
-    folder = SAMPLE if source == "sample" else Path(source)
+    folder = SAMPLE if source == "sample" else Path(source).expanduser()
     if not folder.is_dir():
         raise InputError(f"SPC={source} is not a folder; give a folder with the CSV files, `hub` or `sample`.")
     files = {split: folder / name for split, name in FILE_NAMES.items()}
@@ -32,9 +34,9 @@ def _from_hub() -> dict[str, Path]:
             split: Path(hf_hub_download(HUB_REPOSITORY, f"data/{name}", repo_type="dataset"))
             for split, name in FILE_NAMES.items()
         }
-    # The first covers no network at all; the others a mirror that answers, but not with the file.
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, EntryNotFoundError, HfHubHTTPError, OSError) as error:
+    # No network and no such file (both OSError), a break in mid-download (httpx), an answer that is no file (OSError).
+    except (OSError, httpx.HTTPError, EntryNotFoundError) as error:
         raise InputError(
-            f"The hub did not give {HUB_REPOSITORY} ({type(error).__name__}); "
-            "use SPC=<folder with the CSV files> or SPC=sample instead."
+            f"The hub at {ENDPOINT} did not give {HUB_REPOSITORY}; use SPC=<folder with the CSV files> or SPC=sample, "
+            "or name a mirror with HF_ENDPOINT=."
         ) from error

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 import openai
 
 from retrieval.base import Retriever
@@ -58,30 +58,34 @@ class PersonaClient:
         api_key: str,
         retriever: Retriever,
         *,
-        language: str = "en",
         model: str | None = None,
-        http_client: httpx.Client | None = None,
+        http_client: httpx2.Client | None = None,
     ):
-        if http_client is None and urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1"):
+        host = _host(base_url)
+        if http_client is None and host in ("127.0.0.1", "localhost", "::1"):
             # A proxy set for the outside world cannot reach this machine's loopback.
             http_client = openai.DefaultHttpxClient(trust_env=False)
         self._api = openai.OpenAI(base_url=base_url, api_key=api_key, http_client=http_client)
         self._retriever = retriever
-        self._language = language
         self._model = model
 
     @cached_property
     def model(self) -> str:
         """The name of the model that is asked."""
-        return self._model or next(iter(self._api.models.list())).id
+        if self._model:
+            return self._model
+        served = self._api.models.list().data
+        if not served:
+            raise ValueError("The API lists no model; name the one it serves with --model.")
+        return served[0].id
 
     def reply(self, messages: Sequence[dict], card: Sequence[str], **options) -> Reply:
         """The persona's reply to the last of ``messages``.
 
         ``messages``: ``{"role": ..., "content": ...}`` in OpenAI's form, user and assistant in turn, the user first and
         last; earlier replies keep their marks. ``card``: the facts in their order. ``options`` go to the API as they
-        are (``temperature=0``, ``max_tokens=80``). Raises ValueError for an empty card or other roles, and what
-        ``openai`` raises when the API cannot be reached or refuses.
+        are (``temperature=0``, ``max_tokens=80``). Raises ValueError for an empty card, for other roles and for content
+        that is no text, and what ``openai`` raises when the API cannot be reached or refuses.
         """
         prompt, dialogue, hits = self.prompt(messages, card)
         completion = self._api.chat.completions.create(model=self.model, messages=prompt, **options)
@@ -96,13 +100,26 @@ class PersonaClient:
         roles = [message["role"] for message in messages]
         if not messages or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
             raise ValueError(f"messages must be user, assistant, ..., user in turn, not {', '.join(roles) or 'none'}.")
+        for message in messages:
+            if not isinstance(message["content"], str):
+                raise ValueError(f"The content of a message must be text, not {message['content']!r}.")
         if not any(fact.strip() for fact in card):
             raise ValueError("The card is empty; give at least one fact.")
         dialogue = Dialogue(list(card), [message["content"] for message in messages])
         [hits] = self._retriever.retrieve([dialogue])
-        prompt = [{"role": "system", "content": SYSTEM_PROMPTS[self._language]}]
+        prompt = [{"role": "system", "content": SYSTEM_PROMPTS[self._retriever.language]}]
         prompt += [{"role": r, "content": c} for r, c in zip(roles, render(dialogue, hits), strict=True)]
         return prompt, dialogue, hits[-1]
+
+
+def _host(base_url: str) -> str:
+    parts = urlsplit(base_url)
+    try:
+        if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
+            return parts.hostname
+    except ValueError:  # the port is no number, or too large a one
+        pass
+    raise ValueError(f"{base_url} is no address of an API; it looks like {BASE_URL}.")
 
 
 def _citation(dialogue: Dialogue, hit: Hit) -> Citation:
@@ -112,7 +129,7 @@ def _citation(dialogue: Dialogue, hit: Hit) -> Citation:
 def read_card(path: Path) -> list[str]:
     """One fact a line, empty lines left out. Raises ValueError if the file cannot be read or holds no fact."""
     try:
-        facts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        facts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"The card {path} cannot be read ({error}).") from None
     if not facts:
@@ -148,7 +165,6 @@ def main() -> None:
     parser.add_argument("--base-url", default=BASE_URL, help=f"of the API (default: {BASE_URL})")
     parser.add_argument("--model", help="name of the served model (default: the first the API lists)")
     parser.add_argument("--retriever", type=Path, default=Path("data/retriever.json"), help="what `make data` saved")
-    parser.add_argument("--language", choices=sorted(SYSTEM_PROMPTS), default="en", help="of the system line")
     parser.add_argument("--temperature", type=float, help="0: always the likeliest word (default: the server's)")
     parser.add_argument("--max-tokens", type=int, help="length of a reply at most (default: the server's)")
     parser.add_argument("--json", action="store_true", help="one JSON object a message")
@@ -159,13 +175,12 @@ def main() -> None:
         retriever = load_retriever(arguments.retriever)
         # The key that LLaMA-Factory's API is started with; `openai` wants one even where the server does not.
         client = PersonaClient(
-            arguments.base_url, os.environ.get("API_KEY") or "none", retriever,
-            language=arguments.language, model=arguments.model,
-        )  # fmt: skip
+            arguments.base_url, os.environ.get("API_KEY") or "none", retriever, model=arguments.model
+        )
         given = {key: value for key, value in options.items() if value is not None}
         ask(client, card, arguments.messages, arguments.json, **given)
-    except FileNotFoundError:
-        _fail(f"{arguments.retriever} is not there; make it with `make data`, or name another with --retriever.")
+    except OSError:
+        _fail(f"{arguments.retriever} cannot be read; make it with `make data`, or name another with --retriever.")
     except ValueError as error:
         _fail(str(error))
     except openai.APIConnectionError:

@@ -5,9 +5,11 @@ through the client, and a closing page. Each step is a command that you can run 
 runs. Everything lands in ``saves/demo``; ``data/`` and other runs stay as they are.
 """
 
+import argparse
 import ctypes
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -24,10 +26,9 @@ from inference.client import PersonaClient, Reply, format_reply
 from retrieval.registry import load_retriever
 
 FOLDER = Path("saves/demo")
-DATA, MODEL = FOLDER / "data", FOLDER / "model"
 SECONDS_TO_START = 180
 
-# User 1 of the sample's first training conversation.
+# A card that is not in the sample.
 CARD = ["I drive a night bus in Leeds."]
 QUESTIONS = ["What do you do?"]
 
@@ -37,28 +38,34 @@ class StepFailed(Exception):
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m inference.demo", description=__doc__.split("\n")[0]).parse_args()
     # A closed terminal or a plain kill ends the demo the way Ctrl-C does: through every `finally`.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(130))
-    started = time.monotonic()
-    shutil.rmtree(FOLDER, ignore_errors=True)
-    FOLDER.mkdir(parents=True)
     try:
-        step("1/4  The bundled sample becomes LLaMA-Factory datasets")
-        run("data_prep.build", "--spc", "sample", "--out", str(DATA))
-        step("2/4  LLaMA-Factory trains persona-tiny on them (the model starts from random weights)")
-        train()
-        step("3/4  LLaMA-Factory's API serves it")
-        with api() as base_url:
-            step("4/4  Three questions through the client")
-            replies = ask(base_url)
+        print(demo(FOLDER))
     except StepFailed as failure:
         sys.exit(str(failure))
     except KeyboardInterrupt:
         sys.exit(130)
-    page = closing_page(replies, time.monotonic() - started)
-    (FOLDER / "page.txt").write_text(page, encoding="utf-8")
-    print(page)
+
+
+def demo(folder: Path) -> str:
+    """Run all steps and return the closing page, which is also in ``page.txt``. Raises StepFailed."""
+    started = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    step("1/4  The bundled sample becomes LLaMA-Factory datasets")
+    run("data_prep.build", "--spc", "sample", "--missed", "show", "--out", str(folder / "data"))
+    step("2/4  LLaMA-Factory trains persona-tiny on them")
+    train(folder)
+    step("3/4  LLaMA-Factory's API serves it")
+    with api(folder / "model", folder / "api.log") as base_url:
+        step("4/4  Three questions through the client")
+        replies = ask(base_url, folder / "data" / "retriever.json")
+    page = closing_page(replies, folder, time.monotonic() - started)
+    (folder / "page.txt").write_text(page, encoding="utf-8")
+    return page
 
 
 def step(title: str) -> None:
@@ -67,7 +74,7 @@ def step(title: str) -> None:
 
 def command(module: str, *arguments: str) -> list[str]:
     """The command line of one of our modules; printed, so that it can be run again by hand."""
-    print(f"$ python -m {module} {' '.join(arguments)}", flush=True)
+    print(f"$ {shlex.join(['python', '-m', module, *arguments])}", flush=True)
     return [sys.executable, "-m", module, *arguments]
 
 
@@ -76,15 +83,16 @@ def run(module: str, *arguments: str) -> None:
         raise StepFailed(f"python -m {module} failed; what it printed is above.")
 
 
-def train() -> None:
+def train(folder: Path) -> None:
     """LLaMA-Factory writes pages of log: they go to a file, and its own progress record is shown a line at a time."""
-    log = FOLDER / "train.log"
-    arguments = ("train", "tiny/full", f"dataset_dir={DATA}", f"output_dir={MODEL}")
+    log, output = folder / "train.log", folder / "model"
+    arguments = ("train", "tiny/full", f"dataset_dir={folder / 'data'}", f"output_dir={output}")
+    arguments += ("max_steps=120", "eval_on_start=true", "eval_steps=40", 'save_strategy="no"')
     with child("llamafactory_configs.run", *arguments, log=log) as process:
         shown = ""
         while process.poll() is None:
             time.sleep(1)
-            line = last_progress(MODEL / "trainer_log.jsonl")
+            line = last_progress(output / "trainer_log.jsonl")
             if line and line != shown:
                 print(f"  {line}", flush=True)
                 shown = line
@@ -107,13 +115,12 @@ def last_progress(path: Path) -> str | None:
 
 
 @contextmanager
-def api() -> Iterator[str]:
-    """Start the API on a free port, wait until it answers, give its base URL; it ends with the block."""
+def api(model: Path, log: Path) -> Iterator[str]:
+    """Serve ``model`` on a free port, wait until it answers, give its base URL; it ends with the block."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     base_url = f"http://127.0.0.1:{port}/v1"
-    log = FOLDER / "api.log"
-    arguments = ("serve", "tiny/full", f"model_name_or_path={MODEL}")
+    arguments = ("serve", "tiny/full", f"model_name_or_path={model}")
     with child("llamafactory_configs.run", *arguments, log=log, env={"API_PORT": str(port)}) as process:
         print(f"  waiting for {base_url} ", end="", flush=True)
         deadline = time.monotonic() + SECONDS_TO_START
@@ -169,8 +176,8 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def ask(base_url: str) -> list[Reply]:
-    client = PersonaClient(base_url, os.environ.get("API_KEY") or "none", load_retriever(DATA / "retriever.json"))
+def ask(base_url: str, retriever: Path) -> list[Reply]:
+    client = PersonaClient(base_url, os.environ.get("API_KEY") or "none", load_retriever(retriever))
     replies = []
     for question in QUESTIONS:
         print(f"  {question}", flush=True)
@@ -178,9 +185,9 @@ def ask(base_url: str) -> list[Reply]:
     return replies
 
 
-def closing_page(replies: list[Reply], seconds: float) -> str:
+def closing_page(replies: list[Reply], folder: Path, seconds: float) -> str:
     """The card, each question with facts and reply, the loss before and after, and where things are."""
-    history = json.loads((MODEL / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    history = json.loads((folder / "model" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     train_loss = [entry["loss"] for entry in history if "loss" in entry]
     valid_loss = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     rule = "-" * 78
@@ -191,8 +198,8 @@ def closing_page(replies: list[Reply], seconds: float) -> str:
         "Loss in nats per token    before    after",
         f"  training conversations  {train_loss[0]:6.2f}   {train_loss[-1]:6.2f}",
         f"  held-out conversations  {valid_loss[0]:6.2f}   {valid_loss[-1]:6.2f}",
-        f"Loss curve: {MODEL}/training_loss.png",
-        f"This page:  {FOLDER}/page.txt   ({seconds / 60:.1f} minutes)",
+        f"Loss curve: {folder}/model/training_loss.png",
+        f"This page:  {folder}/page.txt   ({seconds / 60:.1f} minutes)",
         rule,
     ]
     return "\n".join(lines)

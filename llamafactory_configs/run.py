@@ -10,6 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 FOLDER = Path(__file__).parent
@@ -33,11 +34,22 @@ def find_config(task: str, name: str) -> Path:
     )
 
 
+def load_config(path: Path, overrides: list[str]) -> DictConfig:
+    """The YAML with the ``key=value`` arguments merged in, as LLaMA-Factory does it. Raises ConfigurationError."""
+    try:
+        config = OmegaConf.load(path)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not valid YAML ({' '.join(str(error).split())}).") from None
+    if not isinstance(config, DictConfig):
+        raise ConfigurationError(f"{path} is not a configuration; it must hold lines like `key: value`.")
+    return OmegaConf.merge(config, OmegaConf.from_cli(overrides))
+
+
 def has_gpu() -> bool:
-    """Whether PyTorch sees an accelerator of any kind."""
+    """Whether PyTorch sees an accelerator (CUDA, ROCm, NPU, XPU, ...); Apple's MPS is too small a one to count."""
     import torch  # takes seconds, and only training needs it
 
-    return torch.accelerator.is_available()
+    return torch.accelerator.is_available() and torch.accelerator.current_accelerator().type != "mps"
 
 
 def check_train(config: DictConfig, name: str) -> None:
@@ -50,6 +62,8 @@ def check_train(config: DictConfig, name: str) -> None:
     info = Path(config.get("dataset_dir", "data")) / "dataset_info.json"
     if not info.is_file():
         raise ConfigurationError(f"{info} is not there; build the datasets with `make data`.")
+    if not config.get("output_dir"):
+        raise ConfigurationError(f"{name} names no output_dir; add one, such as output_dir=saves/mine.")
     output = Path(config.output_dir)
     if (output / "train_results.json").is_file() and not config.get("overwrite_output_dir"):
         raise ConfigurationError(
@@ -58,13 +72,15 @@ def check_train(config: DictConfig, name: str) -> None:
 
 
 def check_models(config: DictConfig) -> None:
-    """Raise ConfigurationError if a model or adapter that must be on this disk is not."""
+    """Raise ConfigurationError if a model or adapter that a run of ours must have made is not there."""
     for key in ("model_name_or_path", "adapter_name_or_path"):
-        path = config.get(key)
-        if path and path.startswith("models/") and not Path(path).is_dir():
-            raise ConfigurationError(f"{path} is not there; make it with `make tiny`.")
-        if path and path.startswith("saves/") and not Path(path).is_dir():
-            raise ConfigurationError(f"{path} is not there; train it with `make train CONFIG={path[len('saves/') :]}`.")
+        for path in filter(None, (config.get(key) or "").split(",")):
+            trained = [Path(path) / name for name in ("config.json", "adapter_config.json")]
+            if path.startswith("saves/") and not any(file.is_file() for file in trained):
+                name = path.removeprefix("saves/")
+                ours = (FOLDER / "train" / f"{name}.yaml").is_file()
+                hint = f"train it with `make train CONFIG={name}`" if ours else "make it first, or name another folder"
+                raise ConfigurationError(f"{path} holds no model yet; {hint}.")
 
 
 def check_port(host: str, port: str) -> None:
@@ -73,11 +89,13 @@ def check_port(host: str, port: str) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, int(port)))
-    except ValueError:
-        raise ConfigurationError(f"PORT={port} is not a port number.") from None
+    except (ValueError, OverflowError):
+        raise ConfigurationError(
+            f"{port} is not a port number; choose one from 1024 to 65535 with PORT=8010."
+        ) from None
     except OSError as error:
         raise ConfigurationError(
-            f"{host}:{port} cannot be used ({error.strerror}); choose another port with PORT=."
+            f"{host}:{port} cannot be used ({error.strerror}); choose another port, such as PORT=8010."
         ) from None
 
 
@@ -99,7 +117,7 @@ def environment(config: DictConfig) -> dict[str, str]:
 def prepare(task: str, name: str | None, overrides: list[str]) -> tuple[list[str], dict[str, str]]:
     """The ``llamafactory-cli`` command and its environment. Raises ConfigurationError if it cannot work."""
     path = find_config(task, name) if name else None
-    config = OmegaConf.merge(OmegaConf.load(path), OmegaConf.from_cli(overrides)) if path else OmegaConf.create()
+    config = load_config(path, overrides) if path else OmegaConf.create()
     env = environment(config)
     check_models(config)
     if task == "train":

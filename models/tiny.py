@@ -1,20 +1,20 @@
-"""Make persona-tiny: ``python -m models.tiny`` (``make tiny``).
+"""Rebuild persona-tiny: ``make tiny``. The two ends of it; the training between them is LLaMA-Factory's.
 
-A Qwen3-architecture model of 3.6 million random weights with a byte-level BPE tokenizer of its own, trained on the
-bundled sample; both come out the same every time. It exists so that the real training, serving and client code can
-run on a laptop CPU. It knows nothing until it is trained.
+``python -m models.tiny init --data DATA --out DIR`` makes a byte-level BPE tokenizer from the conversations of a built
+dataset and a Qwen3-architecture model of 4.2 million random weights. ``python -m models.tiny finish RUN`` stores a
+trained run as ``models/persona-tiny`` in bfloat16.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-TEXTS = Path(__file__).parents[1] / "data_prep" / "sample"
 OUT = Path(__file__).parent / "persona-tiny"
-VOCABULARY = 2048
+VOCABULARY = 4096
 SEED = 42
 
 # The control tokens of Qwen3 that its chat template and LLaMA-Factory's `qwen3*` templates can produce.
@@ -27,7 +27,7 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-# Words with the space before them, digits one by one, runs of punctuation: so [P1] always ends in the same tokens.
+# Words with the space before them, digits one by one, runs of punctuation: [P1] always becomes the same tokens.
 WORDS = Regex(r"\s?\p{L}+|\p{N}|\s?[^\s\p{L}\p{N}]+|\s+")
 
 
@@ -61,9 +61,9 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     torch.manual_seed(SEED)
     config = Qwen3Config(
         vocab_size=VOCABULARY,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=3,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
@@ -76,13 +76,42 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
     return Qwen3ForCausalLM(config)
 
 
-def main() -> None:
-    argparse.ArgumentParser(prog="python -m models.tiny", description=__doc__.split("\n")[0]).parse_args()
-    tokenizer = make_tokenizer([path.read_text(encoding="utf-8") for path in sorted(TEXTS.glob("*.csv"))])
+def init(data: Path, out: Path) -> None:
+    """Untrained model and tokenizer to ``out``; ``data`` is a ShareGPT file as LLaMA-Factory reads it."""
+    rows = json.loads(data.read_text(encoding="utf-8"))
+    tokenizer = make_tokenizer([turn["value"] for row in rows for turn in row["conversations"]])
     model = make_model(tokenizer)
-    model.save_pretrained(OUT)
-    tokenizer.save_pretrained(OUT)
-    print(f"{OUT.name}: {model.num_parameters():,} random weights, {len(tokenizer):,} tokens, in {OUT}")
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    print(f"{out}: {model.num_parameters():,} random weights, {len(tokenizer):,} tokens")
+
+
+def finish(run: Path) -> None:
+    """The model that LLaMA-Factory left in ``run`` to ``OUT``, in bfloat16, and its losses as a record."""
+    AutoModelForCausalLM.from_pretrained(run, dtype=torch.bfloat16).save_pretrained(OUT)
+    AutoTokenizer.from_pretrained(run).save_pretrained(OUT)
+    state = json.loads((run / "trainer_state.json").read_text(encoding="utf-8"))
+    record = [
+        {key: entry[key] for key in ("step", "loss", "eval_loss") if key in entry} for entry in state["log_history"]
+    ]
+    lines = ",\n".join(json.dumps(entry) for entry in record if len(entry) > 1)
+    (OUT / "training_record.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    print(f"{OUT}: the weights of {run} in bfloat16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m models.tiny", description=__doc__.split("\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    first = commands.add_parser("init", help="untrained model and tokenizer")
+    first.add_argument("--data", type=Path, required=True, help="ShareGPT file to learn the tokenizer from")
+    first.add_argument("--out", type=Path, required=True, help="folder to write")
+    last = commands.add_parser("finish", help="store a trained run as models/persona-tiny")
+    last.add_argument("run", type=Path, help="output folder of LLaMA-Factory")
+    arguments = parser.parse_args()
+    if arguments.command == "init":
+        init(arguments.data, arguments.out)
+    else:
+        finish(arguments.run)
 
 
 if __name__ == "__main__":

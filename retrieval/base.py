@@ -15,16 +15,18 @@ class Retriever(ABC):
     """Scores the facts of a card against a query, many pairs at a time.
 
     ``query_turns``: how many turns make the query, the message itself included. ``k``: how many facts at most a user
-    turn gets. Both travel with the saved retriever, so that serving asks what training asked.
+    turn gets. ``language``: of the system line. All three travel with the saved retriever, so that serving sends what
+    training saw.
     """
 
     name: str
 
-    def __init__(self, query_turns: int = 3, k: int = 2):
+    def __init__(self, query_turns: int = 3, k: int = 2, language: str = "en"):
         if query_turns < 1 or k < 0:
             raise ValueError(f"query_turns must be at least 1 and k at least 0, not {query_turns} and {k}.")
         self.query_turns = query_turns
         self.k = k
+        self.language = language
 
     @abstractmethod
     def scores(self, queries: Sequence[str], cards: Sequence[Sequence[str]]) -> list[np.ndarray]:
@@ -36,8 +38,8 @@ class Retriever(ABC):
 
     @classmethod
     @abstractmethod
-    def from_state(cls, state: dict, query_turns: int, k: int) -> "Retriever":
-        """The inverse of ``state``."""
+    def from_state(cls, state: dict, **settings) -> "Retriever":
+        """The inverse of ``state``; ``settings`` as in the constructor."""
 
     def query(self, turns: Sequence[str]) -> str:
         """The query for the user turn that ends ``turns``: the last ``query_turns`` turns, marks taken out."""
@@ -59,5 +61,6 @@ class Retriever(ABC):
 
     def save(self, path: Path) -> None:
         """Write name, settings and state as JSON."""
-        settings = {"retriever": self.name, "query_turns": self.query_turns, "k": self.k}
-        path.write_text(json.dumps(settings | {"state": self.state()}, ensure_ascii=False), encoding="utf-8")
+        settings = {"query_turns": self.query_turns, "k": self.k, "language": self.language}
+        saved = {"retriever": self.name, "settings": settings, "state": self.state()}
+        path.write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")

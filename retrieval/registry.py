@@ -10,10 +10,9 @@ RETRIEVERS: dict[str, type[Retriever]] = {TfidfRetriever.name: TfidfRetriever}
 
 
 def load_retriever(path: Path) -> Retriever:
-    """Open what ``Retriever.save`` wrote. Raises FileNotFoundError, or ValueError if it is not such a file."""
+    """Open what ``Retriever.save`` wrote. Raises OSError, or ValueError if it is not such a file."""
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
-        retriever = RETRIEVERS[saved["retriever"]]
-        return retriever.from_state(saved["state"], saved["query_turns"], saved["k"])
+        return RETRIEVERS[saved["retriever"]].from_state(saved["state"], **saved["settings"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a saved retriever; write a new one with `make data`.") from error

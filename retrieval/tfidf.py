@@ -22,18 +22,18 @@ class TfidfRetriever(Retriever):
 
     name = "tfidf"
 
-    def __init__(self, vectorizer: TfidfVectorizer, query_turns: int = 3, k: int = 2):
-        super().__init__(query_turns, k)
+    def __init__(self, vectorizer: TfidfVectorizer, **settings):
+        super().__init__(**settings)
         self._vectorizer = vectorizer
 
     @classmethod
-    def fit(cls, cards: Iterable[Sequence[str]], query_turns: int = 3, k: int = 2) -> "TfidfRetriever":
-        """Fit the idf on the distinct facts of ``cards``, each fact one document.
+    def fit(cls, cards: Iterable[Sequence[str]], **settings) -> "TfidfRetriever":
+        """Fit the idf on the distinct facts of ``cards``, each fact one document; ``settings`` as in ``Retriever``.
 
         Raises ValueError if no fact holds a single word.
         """
         facts = dict.fromkeys(fact for card in cards for fact in card)
-        return cls(_vectorizer().fit(facts), query_turns, k)
+        return cls(_vectorizer().fit(facts), **settings)
 
     def scores(self, queries: Sequence[str], cards: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Cosine similarity in [0, 1] of each query with each fact of its card."""
@@ -56,7 +56,7 @@ class TfidfRetriever(Retriever):
         return {"words": words, "idf": self._vectorizer.idf_.tolist()}
 
     @classmethod
-    def from_state(cls, state: dict, query_turns: int, k: int) -> "TfidfRetriever":
+    def from_state(cls, state: dict, **settings) -> "TfidfRetriever":
         vectorizer = _vectorizer({word: i for i, word in enumerate(state["words"])})
         vectorizer.idf_ = np.array(state["idf"])
-        return cls(vectorizer, query_turns, k)
+        return cls(vectorizer, **settings)

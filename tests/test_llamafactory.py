@@ -3,7 +3,7 @@
 import json
 from types import SimpleNamespace
 
-import httpx
+import httpx2
 import pytest
 
 from data_prep.placeholders import fill
@@ -72,10 +72,10 @@ def test_every_conversation_of_spc_is_loaded(spc_dir, tmp_path):
 class Recorder:
     """Keeps the JSON body of the last request."""
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         self.body = json.loads(request.content)
         choice = {"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
-        return httpx.Response(200, json={"id": "1", "object": "chat.completion", "choices": [choice]})
+        return httpx2.Response(200, json={"id": "1", "object": "chat.completion", "choices": [choice]})
 
 
 @pytest.mark.parametrize("form", ["sharegpt", "alpaca"])
@@ -88,7 +88,7 @@ def test_training_and_serving_see_the_same_token_ids(sample_data, form, monkeypa
     recorder = Recorder()
     client = PersonaClient(
         "http://fake/v1", "key", load_retriever(sample_data / "retriever.json"), model="persona",
-        http_client=httpx.Client(transport=httpx.MockTransport(recorder)),
+        http_client=httpx2.Client(transport=httpx2.MockTransport(recorder)),
     )  # fmt: skip
     conversations, _ = read_conversations(SAMPLE / FILE_NAMES["train"], "train")
     compared = 0

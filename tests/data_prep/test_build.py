@@ -5,9 +5,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +36,7 @@ def check_counts(data):
         reasons = counts["rejects"]
         assert reasons == {reason: count for (of, reason), count in rejects.items() if of == split}
         assert counts["rows_in"] == counts["conversations"] + reasons.get("conversation without a turn", 0)
-        assert 2 * counts["conversations"] == counts["samples"] + reasons.get("side without a reply", 0)
+        assert 2 * counts["conversations"] == counts["samples"] + reasons.get("side without an exchange", 0)
         for form in FORMATS:
             rows = load(data / f"{dataset_name(form, split)}.json")
             assert counts["rows_out"][form] == len(rows)
@@ -139,7 +143,65 @@ def test_without_the_hub_one_sentence_names_the_other_sources(tmp_path):
     sentence = done.stderr.splitlines()[-1]
     assert "SPC=sample" in sentence
     assert "SPC=<folder" in sentence
+    assert "http://127.0.0.1:9" in sentence
     assert not (tmp_path / "data").exists()
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    """Answers as the hub does for the three files of the dataset, with the sample's content or what ``spoil`` makes."""
+
+    spoil = staticmethod(lambda content: content)
+
+    def do_GET(self):
+        repository = "/datasets/google/Synthetic-Persona-Chat/resolve/main/data/"
+        path = SAMPLE / self.path.removeprefix(repository)
+        if not self.path.startswith(repository) or not path.is_file():
+            self.send_error(404)
+            return
+        content = path.read_bytes()
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.spoil(content))
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def hub(spoil=None):
+    handler = type("Handler", (FakeHub,), {"spoil": staticmethod(spoil)} if spoil else {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def build_from_hub(endpoint, tmp_path):
+    env = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
+    return python_m("data_prep.build", "--out", str(tmp_path / "data"), env=env)
+
+
+def test_the_hub_is_the_default_source_and_a_mirror_will_do(sample_data, tmp_path):
+    with hub() as endpoint:
+        done = build_from_hub(endpoint, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert load(tmp_path / "data" / "manifest.json")["source"] == "hub"
+    for name in ("spc_sharegpt_train.json", "retriever.json", "rejects.jsonl"):
+        assert (tmp_path / "data" / name).read_bytes() == (sample_data / name).read_bytes()
+
+
+def test_a_mirror_that_breaks_off_is_one_sentence(tmp_path):
+    with hub(lambda content: content[:20]) as endpoint:
+        done = build_from_hub(endpoint, tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "SPC=sample" in done.stderr.splitlines()[-1]
 
 
 def test_a_killed_run_leaves_the_previous_data(sample_data, tmp_path):
@@ -183,6 +245,40 @@ def test_a_run_killed_between_the_renames_is_mended(tmp_path):
     with pytest.raises(RuntimeError, match="stop"), replaced_folder(tmp_path / "data"):
         raise RuntimeError("stop")
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["old"]
+
+
+def test_an_interrupt_between_the_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "old").touch()
+    real = Path.rename
+
+    def rename(path, target):
+        if path.name == ".data.staging":
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt), replaced_folder(tmp_path / "data") as staging:
+        (staging / "new").touch()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["old"]
+
+
+def test_a_linked_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk" / "data").mkdir(parents=True)
+    (tmp_path / "data").symlink_to(tmp_path / "disk" / "data")
+    for name in ("first", "second"):
+        with replaced_folder(tmp_path / "data") as staging:
+            (staging / name).touch()
+    assert (tmp_path / "data").is_symlink()
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["first", "second"]
+
+
+def test_a_broken_dataset_info_of_ones_own_is_named_before_the_work(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "dataset_info.json").write_text('{"mine": {},}')
+    done = python_m("data_prep.build", "--spc", "sample", "--out", str(tmp_path / "data"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "dataset_info.json" in done.stderr
 
 
 def test_two_builds_at_once_do_not_mix(tmp_path):

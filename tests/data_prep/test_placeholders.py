@@ -28,11 +28,19 @@ def test_a_bare_name_is_the_other_side_unless_it_introduces():
     assert answer == f"Hi {calls.split()[-1].removesuffix('!')}."
 
 
+def test_a_name_on_the_card_is_the_name():
+    turns = [Turn(0, "I'm [name]."), Turn(1, "Hi [User 1's name], I'm User 1."), Turn(0, "My dog's name is (name).")]
+    conversation = Conversation("train", 0, (["My name is todd and i am 19."], ["my name is Mary."]), turns)
+    assert [turn.text for turn in fill(conversation).turns][:2] == ["I'm Todd.", "Hi Todd, I'm Mary."]
+
+
 def test_places_are_filled_and_the_rest_is_found():
     [text] = filled("I live in [city], near [User 1's hometown].")
     assert "[" not in text
     assert has_placeholder("My band is [band name].")
-    assert not has_placeholder("It says [P1] here (555).")
+    assert has_placeholder("I'm (age) years old.")
+    assert has_placeholder("Here is (User 1's contact info).")
+    assert not has_placeholder("It says [P1] here (555), (I can't get no).")
 
 
 def test_filling_is_repeatable_and_leaves_no_name_placeholder(spc_dir):

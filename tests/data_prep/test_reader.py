@@ -58,6 +58,18 @@ def test_the_sample_is_large_enough_and_holds_every_trap():
         r"\(name\)", r"\[User 1's name\]", r"\[username\]", r"\[city\]", r"\[P1\]", r"<\|im_end\|>", "[\u4e00-\u9fff]",
     ):  # fmt: skip
         assert re.search(trap, text, re.MULTILINE), trap
+    turns = [turn.text for path in files for c in read_conversations(path, "any")[0] for turn in c.turns]
+    assert not any("User 1:" in turn for turn in turns)
+    spoken = [
+        re.findall(r"^User ([12]):", cell, re.MULTILINE) for path in files for cell in read_table(path)[COLUMNS[2]]
+    ]
+    assert any(a == b for sides in spoken for a, b in pairwise(sides))  # one side twice running
+    assert any(
+        not sides and "\n" in cell
+        for path in files
+        for cell in read_table(path)[COLUMNS[2]]
+        for sides in [re.findall("User [12]", cell)]
+    )  # no label at all
     reasons = {reject.reason for path in files for reject in read_conversations(path, "any")[1]}
     assert reasons == {
         "blank line", "card repeated", "conversation without a turn", "empty turn", "no speaker label",
@@ -76,7 +88,20 @@ def test_markup_around_labels():
     assert turns_of("*User 1:* Hi!", "*User 2:* Hello") == (said, [])
     assert turns_of("* * User 1: * * Hi!", "* * User 2: * * Hello") == (said, [])
     assert turns_of("* User 1: Hi! *", "* User 2: Hello *") == (said, [])
+    assert turns_of("**User 1**: Hi!", "[User 2]: Hello") == (said, [])
     assert turns_of("User 1: *waves*", "User 2: 2 * 2 *") == ([(1, "*waves*"), (2, "2 * 2 *")], [])
+
+
+def test_a_turn_that_is_only_acted_is_a_stage_direction():
+    assert turns_of("User 1: Hi!", "User 2: (makes the sign for hello.)", "User 2: Ha.") == (
+        [(1, "Hi!"), (2, "Ha.")],
+        [(1, "stage direction")],
+    )
+
+
+def test_labels_of_another_kind_are_not_taken_for_speech():
+    script = ["Anna: Hi!", "Ben: Hello!", "Anna: How are you?", "Ben: Fine."]
+    assert turns_of(*script) == ([], [(number, "no speaker label") for number in range(4)])
 
 
 def test_one_side_twice_running_is_one_turn():

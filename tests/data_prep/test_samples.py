@@ -16,7 +16,9 @@ def made(folder, split):
 
 def check(conversations, samples, rejects):
     """What holds for every sample: alternation, at most two facts, marks only of facts that the turn shows."""
-    assert len(samples) + sum(reject.reason == "side without a reply" for reject in rejects) == 2 * len(conversations)
+    assert len(samples) + sum(reject.reason == "side without an exchange" for reject in rejects) == 2 * len(
+        conversations
+    )
     marks = 0
     for sample in samples:
         turns, hits = sample.dialogue.turns, sample.hits
@@ -55,8 +57,46 @@ def test_each_side_learns_its_own_replies_with_its_own_card():
     assert [sample.dialogue.card for sample in samples] == [["I have a cat."], ["I keep a snake."]]
 
 
+def test_an_exchange_with_an_unknown_placeholder_is_left_out_and_counted():
+    texts = ["Hi!", "Hello.", "Your band?", "It is [band name].", "Any pets?", "A snake."]
+    turns = [Turn(number % 2, text) for number, text in enumerate(texts)]
+    conversation = Conversation("train", 0, (["I have a cat."], ["I keep a snake."]), turns)
+    samples, rejects = make_samples([conversation], TfidfRetriever.fit(conversation.cards))
+    assert samples[1].dialogue.turns == ["Hi!", "Hello.", "Any pets?", "A snake."]
+    assert [reject.text for reject in rejects if "snake" not in reject.text] == [
+        "It is [band name].\nAny pets?",
+        "Your band?\nIt is [band name].",
+    ]
+
+
+BUS = Conversation(
+    "train", 0, (["I sing.", "I drive a bus."], ["I sing.", "I drive a bus."]),
+    [Turn(0, "What do you do for a living?"), Turn(1, "I drive a bus."), Turn(0, "Nice."), Turn(1, "Yes.")],
+)  # fmt: skip
+
+
+def test_a_used_fact_that_retrieval_missed_is_shown_on_demand():
+    retriever = TfidfRetriever.fit(BUS.cards)
+    kept = make_samples([BUS], retriever)[0][1]
+    shown = make_samples([BUS], retriever, missed="show")[0][1]
+    assert [hit.index for hit in kept.hits[0]] == []
+    assert kept.dialogue.turns[1] == "I drive a bus."
+    assert [hit.index for hit in shown.hits[0]] == [1]
+    assert shown.dialogue.turns[1] == "I drive a bus. [P2]"
+
+
+def test_one_side_and_only_grounded_exchanges_on_demand():
+    retriever = TfidfRetriever.fit(BUS.cards)
+    assert len(make_samples([BUS], retriever, sides="one")[0]) == 1
+    samples, rejects = make_samples([BUS], retriever, only_grounded=True)
+    assert [sample.dialogue.turns for sample in samples] == [["What do you do for a living?", "I drive a bus."]]
+    assert [reject.reason for reject in rejects] == [
+        "reply uses no fact", "side without an exchange", "reply uses no fact",
+    ]  # fmt: skip
+
+
 def test_a_side_that_never_replies_is_counted():
     conversation = Conversation("train", 3, (["I have a cat."], ["I keep a snake."]), [Turn(0, "Hi!")])
     samples, rejects = make_samples([conversation], TfidfRetriever.fit(conversation.cards))
     assert not samples
-    assert [reject.reason for reject in rejects] == ["side without a reply"] * 2
+    assert [reject.reason for reject in rejects] == ["side without an exchange"] * 2

@@ -1,10 +1,10 @@
 import json
 
-import httpx
+import httpx2
 import openai
 import pytest
 
-from inference.client import PersonaClient, format_reply
+from inference.client import PersonaClient, format_reply, read_card
 from retrieval.prompt import SYSTEM_PROMPTS
 from retrieval.registry import load_retriever
 from tests.conftest import python_m
@@ -19,13 +19,13 @@ class FakeApi:
         self.text = text
         self.requests = []
 
-    def __call__(self, request: httpx.Request) -> httpx.Response:
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path.endswith("/models"):
-            return httpx.Response(200, json={"data": [{"id": "some-model", "object": "model"}], "object": "list"})
+            return httpx2.Response(200, json={"data": [{"id": "some-model", "object": "model"}], "object": "list"})
         self.requests.append(json.loads(request.content))
         message = {"role": "assistant", "content": self.text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
-        return httpx.Response(200, json={"id": "1", "object": "chat.completion", "choices": [choice]})
+        return httpx2.Response(200, json={"id": "1", "object": "chat.completion", "choices": [choice]})
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def ask(sample_data):
             "http://fake/v1",
             "key",
             load_retriever(sample_data / "retriever.json"),
-            http_client=httpx.Client(transport=httpx.MockTransport(api)),
+            http_client=httpx2.Client(transport=httpx2.MockTransport(api)),
         )
         return client.reply(messages, card, **options), api.requests[-1]
 
@@ -96,6 +96,26 @@ def test_roles_that_do_not_take_turns_are_refused(ask, messages):
         ask("Hm.", messages)
 
 
+@pytest.mark.parametrize("content", [None, 3, [{"type": "text", "text": "Hi"}]])
+def test_content_that_is_no_text_is_refused(ask, content):
+    with pytest.raises(ValueError, match="must be text"):
+        ask("Hm.", [user(content)])
+
+
+def test_a_card_saved_with_a_byte_order_mark_is_clean(tmp_path):
+    (tmp_path / "card.txt").write_text("I play tennis.\n\n I drive. \n", encoding="utf-8-sig")
+    assert read_card(tmp_path / "card.txt") == ["I play tennis.", "I drive."]
+
+
+def test_the_language_of_the_data_is_the_language_of_the_prompt(sample_data, tmp_path):
+    saved = json.loads((sample_data / "retriever.json").read_text(encoding="utf-8"))
+    saved["settings"]["language"] = "zh"
+    (tmp_path / "retriever.json").write_text(json.dumps(saved))
+    client = PersonaClient("http://fake/v1", "key", load_retriever(tmp_path / "retriever.json"), model="persona")
+    prompt, _, _ = client.prompt([user("Hi")], CARD)
+    assert prompt[0]["content"] == SYSTEM_PROMPTS["zh"]
+
+
 @pytest.mark.parametrize("card", [[], [""], [" ", "\n"]])
 def test_an_empty_card_is_refused(ask, card):
     with pytest.raises(ValueError, match="card is empty"):
@@ -129,6 +149,9 @@ def test_from_the_shell_each_fault_is_one_sentence(sample_data, tmp_path):
     (tmp_path / "card.txt").unlink()
     check_sentence(shell(*retriever, card=None, tmp_path=tmp_path), "card.txt cannot be read")
     check_sentence(shell("--retriever", "no.json", tmp_path=tmp_path), "no.json", "make data")
+    check_sentence(shell("--retriever", str(tmp_path), tmp_path=tmp_path), str(tmp_path), "make data")
+    for wrong in ("http://127.0.0.1:abc/v1", "127.0.0.1:8000", "http://"):
+        check_sentence(shell(*retriever, "--base-url", wrong, tmp_path=tmp_path), wrong, "no address")
     nobody = "http://127.0.0.1:9/v1"
     check_sentence(shell(*retriever, "--base-url", nobody, tmp_path=tmp_path), nobody, "make serve")
 

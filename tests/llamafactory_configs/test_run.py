@@ -12,6 +12,7 @@ CONFIGS = {
     task: {str(path.relative_to(FOLDER / task).with_suffix("")): path for path in (FOLDER / task).rglob("*.yaml")}
     for task in ("train", "serve", "export")
 }
+RECIPES = sorted(name for name in CONFIGS["train"] if not name.startswith("tiny/pretrain"))  # those make persona-tiny
 needs_no_gpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has a GPU")
 
 
@@ -25,11 +26,11 @@ def load(task, name):
 
 
 def test_what_is_trained_can_be_served_and_exported():
-    assert set(CONFIGS["train"]) <= set(CONFIGS["serve"])
-    assert {name for name in CONFIGS["train"] if "lora" in name} == set(CONFIGS["export"])
+    assert set(RECIPES) <= set(CONFIGS["serve"])
+    assert {name for name in RECIPES if "lora" in name} == set(CONFIGS["export"])
 
 
-@pytest.mark.parametrize("name", CONFIGS["train"])
+@pytest.mark.parametrize("name", RECIPES)
 def test_training_serving_and_export_agree(name):
     train, serve = load("train", name), load("serve", name)
     assert train.template == serve.template == "qwen3_nothink"
@@ -62,6 +63,10 @@ def test_an_unknown_configuration_is_named_with_the_choices():
 def test_a_yaml_file_of_ones_own_is_taken(tmp_path):
     (tmp_path / "mine.yaml").write_text("template: qwen3_nothink\n")
     assert find_config("train", str(tmp_path / "mine.yaml")) == tmp_path / "mine.yaml"
+    for content, says in (("a: [", "not valid YAML"), ("- a", "not a configuration")):
+        (tmp_path / "mine.yaml").write_text(content)
+        with pytest.raises(ConfigurationError, match=says):
+            prepare("export", str(tmp_path / "mine.yaml"), [])
 
 
 @needs_no_gpu
@@ -75,9 +80,10 @@ def test_without_a_gpu_the_default_configuration_names_the_demo():
     ("task", "name", "overrides", "says"),
     [
         ("train", "tiny/lora", ["dataset_dir=nowhere"], "make data"),
-        ("train", "tiny/lora", ["model_name_or_path=models/nowhere"], "make tiny"),
-        ("serve", "qwen3-1.7b/lora", ["adapter_name_or_path=saves/no/where"], "make train CONFIG=no/where"),
-        ("export", "tiny/lora", ["adapter_name_or_path=saves/no/where"], "make train CONFIG=no/where"),
+        ("train", "tiny/lora", ["output_dir="], "output_dir"),
+        ("serve", "qwen3-1.7b/full_zero3", ["model_name_or_path=saves/qwen3-1.7b/lora"], "CONFIG=qwen3-1.7b/lora"),
+        ("export", "tiny/lora", ["adapter_name_or_path=saves/no/where"], "saves/no/where holds no model"),
+        ("export", "tiny/lora", ["adapter_name_or_path=models/persona-tiny,saves/no"], "saves/no holds no model"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command_that_makes_it(task, name, overrides, says):
@@ -104,9 +110,10 @@ def test_a_port_in_use_is_named(monkeypatch):
         monkeypatch.setenv("API_PORT", str(port))
         with pytest.raises(ConfigurationError, match=str(port)):
             prepare("serve", "qwen3-1.7b/base", [])
-    monkeypatch.setenv("API_PORT", "many")
-    with pytest.raises(ConfigurationError, match="many"):
-        prepare("serve", "qwen3-1.7b/base", [])
+    for wrong in ("many", "80000"):
+        monkeypatch.setenv("API_PORT", wrong)
+        with pytest.raises(ConfigurationError, match=wrong):
+            prepare("serve", "qwen3-1.7b/base", [])
 
 
 def test_the_environment_is_safe_by_default_and_the_users_words_win(monkeypatch):

@@ -59,10 +59,10 @@ def test_one_at_a_time_gives_what_the_batch_gives():
 
 
 def test_saved_and_opened_again_it_is_the_same(tmp_path):
-    retriever = TfidfRetriever.fit(CARDS, query_turns=2, k=1)
+    retriever = TfidfRetriever.fit(CARDS, query_turns=2, k=1, language="zh")
     retriever.save(tmp_path / "retriever.json")
     opened = load_retriever(tmp_path / "retriever.json")
-    assert (opened.query_turns, opened.k) == (2, 1)
+    assert (opened.query_turns, opened.k, opened.language) == (2, 1, "zh")
     dialogues = [Dialogue(c.cards[1], [turn.text for turn in c.turns]) for c in CONVERSATIONS]
     assert opened.retrieve(dialogues) == retriever.retrieve(dialogues)
 

@@ -1,0 +1,1 @@
+"""Numbers: retrieval, grounding, likelihood, generation, judge. Each command writes JSON."""

@@ -1,0 +1,1 @@
+"""JSON results to a report a person would hand in. Reads nothing but the JSON."""

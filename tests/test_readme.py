@@ -1,0 +1,46 @@
+"""What the READMEs name exists, and the two say the same."""
+
+import re
+
+import pytest
+
+from llamafactory_configs.run import FOLDER
+from retrieval.prompt import SYSTEM_PROMPTS
+from tests.conftest import ROOT
+
+READMES = ("README.md", "README_zh.md")
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_make_target_exists_and_is_documented(name):
+    targets = set(re.findall(r"^([a-z-]+):.*## ", read("Makefile"), re.MULTILINE))
+    assert set(re.findall(r"\bmake ([a-z-]+)", read(name))) <= targets
+    assert {"demo", "test", "data", "train", "serve", "webui", "export", "lint"} <= targets
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_configuration_and_path_exists(name):
+    text = read(name)
+    configs = {str(path.relative_to(FOLDER / "train").with_suffix("")) for path in (FOLDER / "train").rglob("*.yaml")}
+    assert configs <= set(re.findall(r"`([\w./-]+)`", text))
+    for task, config in re.findall(r"make (train|serve|export) CONFIG=([\w./-]+)", text):
+        assert (FOLDER / task / f"{config}.yaml").is_file()
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_curl_example_is_what_the_client_sends(name):
+    assert f'"content": "{SYSTEM_PROMPTS["en"]}"' in read(name)
+
+
+def test_both_languages_show_the_same_commands_and_output():
+    def blocks(name):
+        found = re.findall(r"^```\w*\n(.*?)^```", read(name), re.MULTILINE | re.DOTALL)
+        return [re.sub(r" *#.*", "", block) for block in found]
+
+    assert blocks("README.md") == blocks("README_zh.md")
