@@ -29,8 +29,14 @@ FOLDER = Path("saves/demo")
 SECONDS_TO_START = 180
 
 # A card that is not in the sample.
-CARD = ["I drive a night bus in Leeds."]
-QUESTIONS = ["What do you do?"]
+CARD = [
+    "I work as a baker in York.",
+    "I have two cats and a dog.",
+    "I play the guitar in a small band.",
+    "My favourite food is pizza.",
+    "I walk my dog in the park every morning.",
+]
+QUESTIONS = ["Do you have a dog or a cat?", "Do you work every morning?", "Do you play in a band, or do you work?"]
 
 
 class StepFailed(Exception):
@@ -190,14 +196,15 @@ def closing_page(replies: list[Reply], folder: Path, seconds: float) -> str:
     history = json.loads((folder / "model" / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     train_loss = [entry["loss"] for entry in history if "loss" in entry]
     valid_loss = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
+    first_steps = next(entry["step"] for entry in history if "loss" in entry)
     rule = "-" * 78
     lines = ["", rule, "The card", *(f"  [P{i}] {fact}" for i, fact in enumerate(CARD, start=1)), ""]
     for question, reply in zip(QUESTIONS, replies, strict=True):
         lines += [format_reply(question, reply), ""]
     lines += [
-        "Loss in nats per token    before    after",
-        f"  training conversations  {train_loss[0]:6.2f}   {train_loss[-1]:6.2f}",
-        f"  held-out conversations  {valid_loss[0]:6.2f}   {valid_loss[-1]:6.2f}",
+        "Loss, nats per token          before    after",
+        f"  held-out conversations      {valid_loss[0]:6.2f}   {valid_loss[-1]:6.2f}",
+        f"  training, {first_steps:2} steps each      {train_loss[0]:6.2f}   {train_loss[-1]:6.2f}",
         f"Loss curve: {folder}/model/training_loss.png",
         f"This page:  {folder}/page.txt   ({seconds / 60:.1f} minutes)",
         rule,

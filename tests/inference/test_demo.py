@@ -27,7 +27,9 @@ def test_the_demo_ends_with_its_page(tmp_path):
             rf"You: {re.escape(question)}\n(  retrieved  0\.\d{{3}}  \[P\d\] .+\n){{1,2}}Persona: .*\w.*\n  cited ",
             page,
         )
-    losses = re.findall(r"^  (?:training|held-out) conversations +([\d.]+) +([\d.]+)$", page, re.MULTILINE)
+    losses = re.findall(
+        r"^  (?:training, 10 steps each|held-out conversations) +([\d.]+) +([\d.]+)$", page, re.MULTILINE
+    )
     assert len(losses) == 2
     for before, after in losses:
         assert float(after) < float(before) - 0.3
