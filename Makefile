@@ -15,7 +15,7 @@ RUN := .venv/bin/python
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
-demo: $(VENV) ## see it all on a CPU: sample, training, API, three questions; about 6 minutes
+demo: $(VENV) ## see it all on a CPU: sample, training, API, three questions; a few minutes
 	@$(RUN) -m inference.demo
 
 test: $(VENV) ## run every test; on two cores about 15 minutes
