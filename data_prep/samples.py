@@ -11,6 +11,12 @@ from retrieval.base import Retriever
 from retrieval.dialogue import Dialogue, Hit
 from retrieval.text import neutralise
 
+_SIDES = {
+    "both": lambda conversation: (0, 1),
+    "one": lambda conversation: (Random(f"side-{conversation.split}-{conversation.row}").randrange(2),),
+}
+SIDES, MISSED = tuple(_SIDES), ("keep", "show")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -58,13 +64,6 @@ def make_samples(
             hits = _used_facts_shown(dialogue, hits, retriever.k)
         samples.append(Sample(conversation.split, conversation.row, side, _with_marks(dialogue, hits), hits))
     return samples, rejects
-
-
-_SIDES = {
-    "both": lambda conversation: (0, 1),
-    "one": lambda conversation: (Random(f"side-{conversation.split}-{conversation.row}").randrange(2),),
-}
-SIDES, MISSED = tuple(_SIDES), ("keep", "show")
 
 
 def _exchanges(conversation: Conversation, side: int) -> tuple[list[tuple[str, str]], list[Reject]]:

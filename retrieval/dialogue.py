@@ -9,7 +9,7 @@ from retrieval.text import neutralise, neutralise_control_tokens
 class Dialogue:
     """A responder's card and the turns so far: user, assistant, user, ... (the user speaks first).
 
-    Card and user turns are neutralised on the way in, assistant turns keep their marks.
+    Card and user turns are neutralised on the way in, assistant turns keep their marks; a fact becomes one line.
     """
 
     card: list[str]
@@ -17,8 +17,8 @@ class Dialogue:
 
     def __post_init__(self):
         cleaners = (neutralise, neutralise_control_tokens)
-        object.__setattr__(self, "card", [neutralise(fact) for fact in self.card])
-        object.__setattr__(self, "turns", [cleaners[i % 2](turn) for i, turn in enumerate(self.turns)])
+        object.__setattr__(self, "card", [neutralise(" ".join(fact.split())) for fact in self.card])
+        object.__setattr__(self, "turns", [cleaners[i % 2](turn).strip() for i, turn in enumerate(self.turns)])
 
 
 @dataclass(frozen=True)

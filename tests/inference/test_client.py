@@ -96,6 +96,11 @@ def test_roles_that_do_not_take_turns_are_refused(ask, messages):
         ask("Hm.", messages)
 
 
+def test_a_fact_is_one_line_and_a_message_has_no_loose_ends(ask):
+    _, request = ask("Hm.", [user(" Do you play tennis? \n")], ["I play\ntennis."])
+    assert request["messages"][-1]["content"] == "Do you play tennis?\n[P1] I play tennis."
+
+
 @pytest.mark.parametrize("content", [None, 3, [{"type": "text", "text": "Hi"}]])
 def test_content_that_is_no_text_is_refused(ask, content):
     with pytest.raises(ValueError, match="must be text"):
