@@ -119,7 +119,7 @@ def test_the_client_gets_a_reply(api, sample_data, tmp_path):
     assert first["text"].strip()
     assert second["text"].strip()
     assert [fact["mark"] for fact in first["retrieved"]] == ["[P2]"]
-    assert second["retrieved"][0]["mark"] == "[P1]"
+    assert "[P1]" in [fact["mark"] for fact in second["retrieved"]]
 
 
 def test_the_wrong_key_is_one_sentence(api, sample_data, tmp_path):
