@@ -103,6 +103,8 @@ class PersonaClient:
         for message in messages:
             if not isinstance(message["content"], str):
                 raise ValueError(f"The content of a message must be text, not {message['content']!r}.")
+        if not messages[-1]["content"].strip():
+            raise ValueError("The message is empty; ask something.")
         if not any(fact.strip() for fact in card):
             raise ValueError("The card is empty; give at least one fact.")
         dialogue = Dialogue(list(card), [message["content"] for message in messages])
@@ -187,6 +189,8 @@ def main() -> None:
         _fail(f"No API answers at {arguments.base_url}; start one with `make serve`, or name another with --base-url.")
     except openai.AuthenticationError:
         _fail(f"The API at {arguments.base_url} refuses the key; set API_KEY to the one it was started with.")
+    except openai.NotFoundError:
+        _fail(f"There is no API at {arguments.base_url}; its address usually ends in /v1.")
     except openai.APIStatusError as error:
         _fail(f"The API at {arguments.base_url} answered {error.status_code}: {error.response.text[:200]}")
 

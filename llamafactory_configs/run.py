@@ -67,7 +67,7 @@ def check_train(config: DictConfig, name: str) -> None:
     output = Path(config.output_dir)
     if (output / "train_results.json").is_file() and not config.get("overwrite_output_dir"):
         raise ConfigurationError(
-            f"{output} holds a finished run; start over with ARGS=overwrite_output_dir=true or choose another folder."
+            f"{output} holds a finished run; add overwrite_output_dir=true to ARGS to start over, or output_dir=saves/mine."
         )
 
 
@@ -83,7 +83,7 @@ def check_models(config: DictConfig) -> None:
                 raise ConfigurationError(f"{path} holds no model yet; {hint}.")
 
 
-def check_port(host: str, port: str) -> None:
+def check_port(host: str, port: str, variable: str) -> None:
     """Raise ConfigurationError unless ``host:port`` can be listened on."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -91,11 +91,11 @@ def check_port(host: str, port: str) -> None:
             probe.bind((host, int(port)))
     except (ValueError, OverflowError):
         raise ConfigurationError(
-            f"{port} is not a port number; choose one from 1024 to 65535 with PORT=8010."
+            f"{port} is not a port number; choose one from 1024 to 65535, such as {variable}=8010."
         ) from None
     except OSError as error:
         raise ConfigurationError(
-            f"{host}:{port} cannot be used ({error.strerror}); choose another port, such as PORT=8010."
+            f"{host}:{port} cannot be used ({error.strerror}); choose another port, such as {variable}=8010."
         ) from None
 
 
@@ -123,9 +123,9 @@ def prepare(task: str, name: str | None, overrides: list[str]) -> tuple[list[str
     if task == "train":
         check_train(config, name)
     elif task == "serve":
-        check_port(env["API_HOST"], env["API_PORT"])
+        check_port(env["API_HOST"], env["API_PORT"], "PORT")
     elif task == "webui":
-        check_port(env["GRADIO_SERVER_NAME"], env["GRADIO_SERVER_PORT"])
+        check_port(env["GRADIO_SERVER_NAME"], env["GRADIO_SERVER_PORT"], "GRADIO_SERVER_PORT")
     command = [str(Path(sys.executable).with_name("llamafactory-cli")), TASKS[task]]
     return command + ([str(path), *overrides] if path else []), env
 

@@ -1,6 +1,8 @@
 """What the READMEs name exists, and the two say the same."""
 
+import json
 import re
+import subprocess
 
 import pytest
 
@@ -36,6 +38,16 @@ def test_every_configuration_and_path_exists(name):
 @pytest.mark.parametrize("name", READMES)
 def test_the_curl_example_is_what_the_client_sends(name):
     assert f'"content": "{SYSTEM_PROMPTS["en"]}"' in read(name)
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_shell_blocks_are_valid_shell_and_the_body_of_curl_is_json(name):
+    blocks = [b for b in re.findall(r"^```\n(.*?)^```", read(name), re.M | re.S) if re.match("curl|make|printf", b)]
+    assert len(blocks) == 4
+    for block in blocks:
+        subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+    [body] = re.findall(r"<<'EOF'\n(.*)EOF", "".join(blocks), re.S)
+    assert json.loads(body)["messages"][0]["content"] == SYSTEM_PROMPTS["en"]
 
 
 def test_both_languages_show_the_same_commands_and_output():

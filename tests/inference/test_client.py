@@ -101,6 +101,11 @@ def test_a_fact_is_one_line_and_a_message_has_no_loose_ends(ask):
     assert request["messages"][-1]["content"] == "Do you play tennis?\n[P1] I play tennis."
 
 
+def test_an_empty_message_is_refused(ask):
+    with pytest.raises(ValueError, match="message is empty"):
+        ask("Hm.", [user(" ")])
+
+
 @pytest.mark.parametrize("content", [None, 3, [{"type": "text", "text": "Hi"}]])
 def test_content_that_is_no_text_is_refused(ask, content):
     with pytest.raises(ValueError, match="must be text"):
