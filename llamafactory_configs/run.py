@@ -67,7 +67,8 @@ def check_train(config: DictConfig, name: str) -> None:
     output = Path(config.output_dir)
     if (output / "train_results.json").is_file() and not config.get("overwrite_output_dir"):
         raise ConfigurationError(
-            f"{output} holds a finished run; add overwrite_output_dir=true to ARGS to start over, or output_dir=saves/mine."
+            f"{output} holds a finished run; to start over add overwrite_output_dir=true to ARGS, "
+            "to keep it add output_dir=saves/mine."
         )
 
 
