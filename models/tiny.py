@@ -27,8 +27,9 @@ CHAT_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-# Words with the space before them, digits one by one, runs of punctuation: [P1] always becomes the same tokens.
-WORDS = Regex(r"\s?\p{L}+|\p{N}|\s?[^\s\p{L}\p{N}]+|\s+")
+# Words with the space before them, digits one by one, runs of punctuation: [P1] always becomes the same tokens. The
+# line break after "assistant" stands alone: LLaMA-Factory encodes prompt and reply apart, a chat template in one piece.
+WORDS = Regex(r"(?<=assistant)\n|\s?\p{L}+|\p{N}|\s?[^\s\p{L}\p{N}]+|\s+")
 
 
 def make_tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
