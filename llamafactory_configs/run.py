@@ -59,11 +59,11 @@ def check_train(config: DictConfig, name: str) -> None:
         raise ConfigurationError(
             f"{name} needs a GPU and this machine has none; `make demo` shows the whole path on a CPU."
         )
+    if not config.get("output_dir"):
+        raise ConfigurationError(f"{name} names no output_dir; add one, such as output_dir=saves/mine.")
     info = Path(config.get("dataset_dir", "data")) / "dataset_info.json"
     if not info.is_file():
         raise ConfigurationError(f"{info} is not there; build the datasets with `make data`.")
-    if not config.get("output_dir"):
-        raise ConfigurationError(f"{name} names no output_dir; add one, such as output_dir=saves/mine.")
     output = Path(config.output_dir)
     if (output / "train_results.json").is_file() and not config.get("overwrite_output_dir"):
         raise ConfigurationError(
