@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Everything runs from this folder, in .venv, which the first call builds.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast data train serve webui export tiny lint format clean
+.PHONY: help demo test test-fast data check train serve webui export tiny labeller bench-data lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -27,6 +27,9 @@ test-fast: $(VENV) ## run the tests that take seconds
 data: $(VENV) ## build data/ from SPC=hub (default), SPC=<folder with the CSV files> or SPC=sample
 	@$(RUN) -m data_prep.build --spc "$(SPC)" $(ARGS)
 
+check: $(VENV) ## check data/ for CONFIG=: form, marks, token lengths, leaks, and which tokens carry loss
+	@$(RUN) -m data_prep.check --config $(if $(filter %.yaml %.yml,$(CONFIG)),$(CONFIG),llamafactory_configs/train/$(CONFIG).yaml) $(ARGS)
+
 train: $(VENV) ## train CONFIG=qwen3-1.7b/lora (default); ARGS="learning_rate=5.0e-5" is passed on
 	@$(RUN) -m llamafactory_configs.run train $(CONFIG) $(ARGS)
 
@@ -40,12 +43,19 @@ export: $(VENV) ## merge the adapter of CONFIG= into its model
 	@$(RUN) -m llamafactory_configs.run export $(CONFIG) $(ARGS)
 
 tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; about an hour on two cores
-	@$(RUN) -m data_prep.build --spc "$(SPC)" --missed show --sides one --out saves/tiny/conversations
-	@$(RUN) -m data_prep.build --spc "$(SPC)" --missed show --only-grounded --out saves/tiny/grounded
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --sides one --formats sharegpt --out saves/tiny/conversations
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --only-grounded --formats sharegpt --out saves/tiny/grounded
 	@$(RUN) -m models.tiny init --data saves/tiny/conversations/spc_sharegpt_train.json --out saves/tiny/untrained
 	@$(RUN) -m llamafactory_configs.run train tiny/pretrain $(ARGS)
 	@$(RUN) -m llamafactory_configs.run train tiny/pretrain_grounded $(ARGS)
 	@$(RUN) -m models.tiny finish saves/tiny/pretrain_grounded
+
+labeller: $(VENV) ## retrain the grounding labeller on the labels that ship, from SPC= and ENCODER=; hours on two cores
+	@$(RUN) -m data_prep.labellers.train --spc "$(SPC)" $(if $(ENCODER),--encoder "$(ENCODER)") $(ARGS)
+	@$(RUN) -m data_prep.labellers.precomputed --spc "$(SPC)"
+
+bench-data: $(VENV) ## measure the speed and memory of `make data` against the obvious loop, on SPC=
+	@$(RUN) -m eval.bench_data --spc "$(SPC)" --json reports/results/bench_data.json $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

@@ -1,29 +1,35 @@
 """Build the datasets: ``python -m data_prep.build --spc hub|sample|FOLDER`` (``make data``).
 
-Reads the SPC files, retrieves the facts of every turn, marks the replies, and writes ``data/``: ShareGPT and Alpaca
-files, ``dataset_info.json``, the fitted ``retriever.json`` that serving opens again, ``manifest.json`` and
-``rejects.jsonl``. The folder is replaced in one step at the end: a run that dies leaves it as it was.
+Reads the SPC files a thousand conversations at a time, labels which facts each reply uses, retrieves the facts of every
+turn, marks the replies, and writes ``data/``: the dataset files, ``dataset_info.json``, the fitted ``retriever.json``
+that serving opens again, ``manifest.json``, ``DATA_CARD.md`` and ``rejects.jsonl``. The folder is replaced in one step
+at the end: a run that dies leaves it as it was.
 """
 
 import argparse
-import hashlib
 import json
-import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import orjson
+
+from data_prep.data_card import data_card
 from data_prep.errors import InputError
 from data_prep.folder import replaced_folder
 from data_prep.formats import FORMATS, dataset_info, dataset_name
-from data_prep.reader import Conversation, Reject, read_conversations
-from data_prep.samples import MISSED, SIDES, Sample, make_samples
-from data_prep.sources import find_files
+from data_prep.labellers.base import Labeller
+from data_prep.labellers.registry import LABELLERS
+from data_prep.placeholders import fill
+from data_prep.provenance import git_hash, sha256
+from data_prep.reader import read_chunks
+from data_prep.samples import MISSED, SIDES, SampleSettings, make_samples
+from data_prep.sources import FILE_NAMES, HELD_OUT, NEW_PERSONA, find_files
+from data_prep.statistics import SplitStatistics
 from retrieval.base import Retriever
 from retrieval.prompt import SYSTEM_PROMPTS
-from retrieval.text import marked_indices
 from retrieval.tfidf import TfidfRetriever
 
 
@@ -32,89 +38,109 @@ class Settings:
     """What a build depends on besides its input; goes into the manifest."""
 
     spc: str
-    language: str
+    samples: SampleSettings = field(default_factory=SampleSettings)
+    new_persona: bool = False
+    language: str = "en"
     query_turns: int = 3
     k: int = 2
-    sides: str = "both"
-    missed: str = "keep"
-    only_grounded: bool = False
+    labeller: str = "encoder"
+    formats: tuple[str, ...] = tuple(FORMATS)
 
 
 def build(settings: Settings, out: Path) -> dict:
     """Write the datasets to ``out`` and return the manifest. Raises InputError for a fault of the source."""
-    files = find_files(settings.spc)
-    info = _own_entries_kept(out, dataset_info(list(files)))
-    read = {}
-    for split, path in files.items():
-        read[split] = read_conversations(path, split)
-        _say(f"{split}: {len(read[split][0]):,} conversations read from {path.name}")
-    retriever = _fit(read["train"][0], settings, files["train"])
-
+    files = find_files(settings.spc, settings.new_persona)
+    info = _own_entries_kept(out, dataset_info(settings.formats, list(files)))
+    labeller = LABELLERS[settings.labeller]()
+    retriever = _fit(files["train"], settings)
     manifest = {
         "source": settings.spc,
-        "input_sha256": {path.name: _sha256(path) for path in files.values()},
+        "input_sha256": {path.name: sha256(path) for path in files.values()},
         "settings": asdict(settings) | {"retriever": retriever.name},
-        "git": _git_hash(),
+        "git": git_hash(),
         "splits": {},
     }
-    with replaced_folder(out) as staging:
-        with (staging / "rejects.jsonl").open("w", encoding="utf-8") as rejects_file:
-            for split, (conversations, unread) in read.items():
-                _say(f"{split}: retrieving and marking")
-                samples, unused = make_samples(
-                    conversations,
-                    retriever,
-                    sides=settings.sides,
-                    missed=settings.missed,
-                    only_grounded=settings.only_grounded,
+    with replaced_folder(out, ours=_every_file()) as staging:
+        statistics, rows_out = {}, {}
+        with (staging / "rejects.jsonl").open("wb") as rejects:
+            for split, path in files.items():
+                statistics[split], rows_out[split] = _build_split(
+                    split, path, settings, retriever, labeller, staging, rejects
                 )
-                rejects = unread + unused
-                for reject in rejects:
-                    rejects_file.write(json.dumps(asdict(reject), ensure_ascii=False) + "\n")
-                rows_out = {form: _write_rows(staging, form, split, samples, settings) for form in FORMATS}
-                manifest["splits"][split] = _counts(conversations, samples, rejects) | {"rows_out": rows_out}
+        for split, counted in statistics.items():
+            manifest["splits"][split] = counted.summary() | {"rows_out": rows_out[split]}
+            if split in HELD_OUT:
+                manifest["splits"][split]["leaks"] = {
+                    other: counted.shared_with(statistics[other]) for other in statistics if other not in HELD_OUT
+                }
         retriever.save(staging / "retriever.json")
         _write_json(staging / "dataset_info.json", info)
         _write_json(staging / "manifest.json", manifest)
+        (staging / "DATA_CARD.md").write_text(data_card(manifest), encoding="utf-8")
     return manifest
 
 
-def _fit(conversations: list[Conversation], settings: Settings, path: Path) -> Retriever:
-    cards = [card for conversation in conversations for card in conversation.cards]
+def _every_file() -> frozenset[str]:
+    """The dataset files that any build may write: what this one leaves out must not stay behind from another."""
+    return frozenset(f"{name}.json" for name in dataset_info(FORMATS, [*FILE_NAMES, *NEW_PERSONA]))
+
+
+def _fit(path: Path, settings: Settings) -> Retriever:
+    cards = (card for conversations, _ in read_chunks(path, "train") for c in conversations for card in c.cards)
     try:
         return TfidfRetriever.fit(cards, query_turns=settings.query_turns, k=settings.k, language=settings.language)
     except ValueError:
         raise InputError(f"{path} holds no fact with a word in it; its persona columns must list facts.") from None
 
 
-def _write_rows(folder: Path, form: str, split: str, samples: Iterable[Sample], settings: Settings) -> int:
-    """Write one dataset file, a JSON array with a row a line, and return how many rows it has."""
-    name = dataset_name(form, split)
-    count = 0
-    with (folder / f"{name}.json").open("w", encoding="utf-8") as file:
-        file.write("[")
-        for sample in samples:
-            for row in FORMATS[form](sample, settings.language):
-                file.write((",\n" if count else "\n") + json.dumps(row, ensure_ascii=False))
-                count += 1
-        file.write("\n]\n")
-    _say(f"{split}: {count:,} rows in {name}.json")
-    return count
+def _build_split(
+    split: str, path: Path, settings: Settings, retriever: Retriever, labeller: Labeller, folder: Path, rejects
+) -> tuple[SplitStatistics, dict[str, int]]:
+    """Write the dataset files of one split; statistics, and the rows of each file."""
+    statistics = SplitStatistics()
+    with ExitStack() as stack:
+        files = {
+            form: stack.enter_context(JsonArray(folder / f"{dataset_name(form, split)}.json"))
+            for form in settings.formats
+        }
+        for read, unread in read_chunks(path, split):
+            filled = [fill(conversation) for conversation in read]
+            labels = labeller.label(filled)
+            samples, unused = make_samples(filled, labels, retriever, settings.samples)
+            for form, file in files.items():
+                file.add(FORMATS[form].rows(samples, settings.language))
+            for reject in (*unread, *unused):
+                rejects.write(orjson.dumps(reject) + b"\n")
+            statistics.add_source(read, filled)
+            statistics.add_labels(labels)
+            statistics.add_samples(samples)
+            statistics.add_rejects((*unread, *unused))
+            _say(f"\r{split}: {statistics.counts['conversations']:,} conversations", end="")
+    rows_out = {dataset_name(form, split): file.rows for form, file in files.items()}
+    _say(f"\r{split}: {statistics.counts['conversations']:,} conversations, {statistics.counts['samples']:,} samples")
+    return statistics, rows_out
 
 
-def _counts(conversations: list[Conversation], samples: list[Sample], rejects: list[Reject]) -> dict:
-    """Counts of one split that add up: rows, sides and replies in, out, and rejected by reason."""
-    reasons = Counter(reject.reason for reject in rejects)
-    replies = [reply for sample in samples for reply in sample.dialogue.turns[1::2]]
-    return {
-        "rows_in": len(conversations) + reasons["conversation without a turn"],
-        "conversations": len(conversations),
-        "samples": len(samples),
-        "replies": len(replies),
-        "replies_shown_facts": sum(bool(hits) for sample in samples for hits in sample.hits),
-        "replies_with_marks": sum(bool(marked_indices(reply)) for reply in replies),
-        "rejects": dict(sorted(reasons.items())),
-    }
+class JsonArray:
+    """A file with a JSON array, a row a line, written bit by bit. ``rows``: how many so far."""
+
+    def __init__(self, path: Path):
+        self.path, self.rows = path, 0
+
+    def __enter__(self) -> "JsonArray":
+        self.file = self.path.open("wb")
+        self.file.write(b"[")
+        return self
+
+    def add(self, rows: Iterator[dict]) -> None:
+        """Write rows."""
+        for row in rows:
+            self.file.write((b",\n" if self.rows else b"\n") + orjson.dumps(row))
+            self.rows += 1
+
+    def __exit__(self, *exception) -> None:
+        self.file.write(b"\n]\n")
+        self.file.close()
 
 
 def _own_entries_kept(out: Path, entries: dict) -> dict:
@@ -126,62 +152,62 @@ def _own_entries_kept(out: Path, entries: dict) -> dict:
         own = json.loads(present.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{present} is not valid JSON ({error}); mend it or move it away.") from None
-    return entries | {name: entry for name, entry in own.items() if name not in entries}
+    ours = {file.removesuffix(".json") for file in _every_file()}
+    return entries | {name: entry for name, entry in own.items() if name not in ours}
 
 
 def _write_json(path: Path, value: dict) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _say(text: str, end: str = "\n") -> None:
+    print(text, file=sys.stderr, end=end, flush=True)
 
 
-def _git_hash() -> str | None:
-    """The commit of this checkout, ``-dirty`` if it has changes; None outside of a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise ValueError
+    return share
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def parser() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = argparse.ArgumentParser(prog="python -m data_prep.build", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--spc", default="hub", help="folder with the SPC CSV files, `hub` or `sample` (default: hub)")
+    add("--new-persona", action="store_true", help="also build SPC's conversations between new cards (11,001 more)")
+    add("--out", type=Path, default=Path("data"), help="folder to write (default: data)")
+    add("--language", choices=sorted(SYSTEM_PROMPTS), default="en", help="of the system line")
+    add("--query-turns", type=int, choices=range(1, 10), default=3, metavar="N",
+        help="turns in the query, the message included (default: 3)")  # fmt: skip
+    add("--k", type=int, choices=range(10), default=2, metavar="N", help="facts a turn gets at most (default: 2)")
+    add("--labeller", choices=LABELLERS, default="encoder", help="who says which facts a reply uses (default: encoder)")
+    add("--formats", choices=FORMATS, nargs="+", default=list(FORMATS), help="datasets to write (default: all)")
+    add("--sides", choices=SIDES, default="both", help="samples a conversation gives (default: both)")
+    add("--missed", choices=MISSED, default="show", help="a reply that uses a fact which retrieval missed"
+        " (default: show). " + "; ".join(f"{name}: {policy.says}" for name, policy in MISSED.items()))  # fmt: skip
+    add("--distractors", type=_share, default=1.0, metavar="SHARE", help="of the replies that use no fact, the share"
+        " that keep the facts retrieved for them; the others show none (default: 1)")  # fmt: skip
+    add("--only-grounded", action="store_true", help="just the exchanges whose reply uses a fact")
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m data_prep.build", description=__doc__.split("\n")[0])
-    parser.add_argument("--spc", default="hub", help="folder with the SPC CSV files, `hub` or `sample` (default: hub)")
-    parser.add_argument("--out", type=Path, default=Path("data"), help="folder to write (default: data)")
-    parser.add_argument("--language", choices=sorted(SYSTEM_PROMPTS), default="en", help="of the system line")
-    parser.add_argument("--query-turns", type=int, choices=range(1, 10), default=3, metavar="N",
-                        help="turns in the query, the message included (default: 3)")  # fmt: skip
-    parser.add_argument("--k", type=int, choices=range(10), default=2, metavar="N",
-                        help="facts a turn gets at most (default: 2)")  # fmt: skip
-    parser.add_argument("--sides", choices=SIDES, default="both", help="samples a conversation gives (default: both)")
-    parser.add_argument("--missed", choices=MISSED, default="keep", help="a used fact that retrieval missed: keep what"
-                        " was retrieved, or show the used one in place of the weakest (default: keep)")  # fmt: skip
-    parser.add_argument("--only-grounded", action="store_true", help="just the exchanges whose reply uses a fact")
-    arguments = parser.parse_args()
-    given = vars(arguments)
+    given = vars(parser().parse_args())
     out = given.pop("out")
+    samples = SampleSettings(**{name: given.pop(name) for name in SampleSettings.__dataclass_fields__})
     try:
-        manifest = build(Settings(**given), out)
+        manifest = build(Settings(samples=samples, **given | {"formats": tuple(given["formats"])}), out)
     except InputError as error:
-        sys.exit(_fail(str(error)))
+        _say(str(error))
+        sys.exit(2)
     for split, counts in manifest["splits"].items():
         print(
             f"{split}: {counts['rows_in']:,} rows in, {counts['samples']:,} samples with {counts['replies']:,} replies"
             f" out, {counts['replies_with_marks']:,} of them with marks, {sum(counts['rejects'].values()):,} rejects"
         )
-    print(f"Written to {out}/; what was left out and why: {out}/rejects.jsonl")
-
-
-def _fail(sentence: str) -> int:
-    print(sentence, file=sys.stderr)
-    return 2
+    print(f"Written to {out}/. What it holds: {out}/DATA_CARD.md; what was left out and why: {out}/rejects.jsonl")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from data_prep.errors import InputError
 
 
 @contextmanager
-def replaced_folder(out: Path) -> Iterator[Path]:
+def replaced_folder(out: Path, ours: frozenset[str] = frozenset()) -> Iterator[Path]:
     """Give an empty folder beside ``out`` to write into; when the block ends without an error it becomes ``out``.
 
-    Files of ``out`` that the block did not write (a user's own datasets) are carried over; a symbolic link stays one.
+    Files of ``out`` that the block did not write (a user's own datasets) are carried over, but for the names in
+    ``ours``; a symbolic link stays one.
     Raises InputError if another process is writing ``out``.
     """
     out = out.resolve()
@@ -29,7 +30,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
         staging.mkdir()
         try:
             yield staging
-            _carry_over(out, staging)
+            _carry_over(out, staging, ours)
             if out.exists():
                 out.rename(previous)
             staging.rename(out)
@@ -45,11 +46,11 @@ def _mend(out: Path, staging: Path, previous: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _carry_over(out: Path, staging: Path) -> None:
+def _carry_over(out: Path, staging: Path, ours: frozenset[str]) -> None:
     """Bring what is only in ``out`` along."""
     for path in out.iterdir() if out.exists() else ():
         target = staging / path.name
-        if target.exists():
+        if target.exists() or path.name in ours:
             continue
         if path.is_dir() and not path.is_symlink():
             shutil.copytree(path, target, symlinks=True, copy_function=_link_or_copy)

@@ -1,7 +1,9 @@
 """Samples to the rows that LLaMA-Factory reads, and the ``dataset_info.json`` that describes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
+from data_prep.preferences import preferences
 from data_prep.samples import Sample
 from retrieval.prompt import SYSTEM_PROMPTS, fact_lines, render
 
@@ -19,31 +21,79 @@ _TAGS = {
     "function_tag": "function_call",
     "system_tag": "system",
 }
+_SHAREGPT = {"messages": "conversations", "system": "system"}
+_ALPACA = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
 
 
-def sharegpt_rows(sample: Sample, language: str) -> Iterator[dict]:
-    """One row: the whole conversation, every user turn with its own facts, the loss on every assistant turn."""
-    roles = ("human", "gpt")
-    turns = render(sample.dialogue, sample.hits)
-    conversation = [{"from": roles[i % 2], "value": turn} for i, turn in enumerate(turns)]
-    yield {"conversations": conversation, "system": SYSTEM_PROMPTS[language]}
+def sharegpt_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+    """A row a sample: the whole conversation, every user turn with its own facts, the loss on every assistant turn."""
+    for sample in samples:
+        yield {"conversations": _messages(_turns(sample)), "system": SYSTEM_PROMPTS[language]}
 
 
-def alpaca_rows(sample: Sample, language: str) -> Iterator[dict]:
-    """One row per reply; ``history`` holds the earlier exchanges with their facts."""
-    turns = render(sample.dialogue, sample.hits)
-    for end in range(1, len(turns), 2):
-        hits = sample.hits[end // 2]
+def alpaca_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+    """A row a reply; ``history`` holds the earlier exchanges with their facts."""
+    for sample in samples:
+        dialogue = sample.dialogue
+        turns = render(dialogue, sample.hits)
+        pairs = [[turns[i], turns[i + 1]] for i in range(0, len(turns), 2)]
+        for number, (_, reply) in enumerate(pairs):
+            yield {
+                "instruction": dialogue.turns[2 * number],
+                "input": fact_lines(dialogue.card, sample.hits[number]),
+                "output": reply,
+                "system": SYSTEM_PROMPTS[language],
+                "history": pairs[:number],
+            }
+
+
+def dpo_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+    """A row a preference pair: the conversation up to a message, and two replies to it."""
+    for pair in preferences(samples):
         yield {
-            "instruction": sample.dialogue.turns[end - 1],
-            "input": fact_lines(sample.dialogue.card, hits),
-            "output": turns[end],
+            "conversations": _messages(_turns(pair.sample)[:-1]),
+            "chosen": {"from": "gpt", "value": pair.chosen},
+            "rejected": {"from": "gpt", "value": pair.rejected},
             "system": SYSTEM_PROMPTS[language],
-            "history": [[turns[i], turns[i + 1]] for i in range(0, end - 1, 2)],
         }
 
 
-FORMATS = {"sharegpt": sharegpt_rows, "alpaca": alpaca_rows}
+def kto_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+    """Two rows a preference pair: the conversation with one of the replies, and whether it is the good one."""
+    for pair in preferences(samples):
+        turns = _turns(pair.sample)[:-1]
+        for reply in (pair.chosen, pair.rejected):
+            yield {
+                "conversations": _messages([*turns, reply]),
+                "kto_tag": reply == pair.chosen,
+                "system": SYSTEM_PROMPTS[language],
+            }
+
+
+def _turns(sample: Sample) -> list[str]:
+    return render(sample.dialogue, sample.hits)
+
+
+def _messages(turns: Sequence[str]) -> list[dict]:
+    return [{"from": ("human", "gpt")[number % 2], "value": turn} for number, turn in enumerate(turns)]
+
+
+@dataclass(frozen=True)
+class Format:
+    """``rows``: (samples, language) to rows. The rest describes them to LLaMA-Factory in ``dataset_info.json``."""
+
+    rows: Callable[[Sequence[Sample], str], Iterator[dict]]
+    formatting: str
+    columns: dict[str, str]
+    ranking: bool = False
+
+
+FORMATS = {
+    "sharegpt": Format(sharegpt_rows, "sharegpt", _SHAREGPT),
+    "alpaca": Format(alpaca_rows, "alpaca", _ALPACA),
+    "dpo": Format(dpo_rows, "sharegpt", _SHAREGPT | {"chosen": "chosen", "rejected": "rejected"}, ranking=True),
+    "kto": Format(kto_rows, "sharegpt", _SHAREGPT | {"kto_tag": "kto_tag"}),
+}
 
 
 def dataset_name(form: str, split: str) -> str:
@@ -51,17 +101,16 @@ def dataset_name(form: str, split: str) -> str:
     return f"spc_{form}_{split}"
 
 
-def dataset_info(splits: list[str]) -> dict:
-    """The entries of ``dataset_info.json`` for both formats of each split."""
-    sharegpt = {"formatting": "sharegpt", "columns": _NO_COLUMNS | {"messages": "conversations", "system": "system"}}
-    alpaca = {
-        "formatting": "alpaca",
-        "columns": _NO_COLUMNS
-        | {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"},
+def dataset_info(forms: Sequence[str], splits: Sequence[str]) -> dict:
+    """The entries of ``dataset_info.json`` for each format of each split."""
+    return {
+        dataset_name(form, split): {
+            "file_name": f"{dataset_name(form, split)}.json",
+            "formatting": FORMATS[form].formatting,
+            "ranking": FORMATS[form].ranking,
+            "columns": _NO_COLUMNS | FORMATS[form].columns,
+            "tags": _TAGS,
+        }
+        for form in forms
+        for split in splits
     }
-    entries = {}
-    for form, entry in (("sharegpt", sharegpt), ("alpaca", alpaca)):
-        for split in splits:
-            name = dataset_name(form, split)
-            entries[name] = {"file_name": f"{name}.json", "ranking": False, **entry, "tags": _TAGS}
-    return entries

@@ -7,6 +7,7 @@ out by ``data_prep.samples``.
 import re
 from random import Random
 
+from data_prep.keys import conversation_key
 from data_prep.reader import Conversation, Turn
 
 # Given names that fit anyone, so that none contradicts a card.
@@ -38,9 +39,10 @@ _ROUND_PLACEHOLDER = re.compile(
 def fill(conversation: Conversation) -> Conversation:
     """The conversation with its placeholders filled.
 
-    A name is taken from the side's card, else names and places are drawn from split and row, so that they repeat.
+    A name is taken from the side's card, else names and places are drawn from the conversation's own text, so that
+    they are the same wherever it stands.
     """
-    random = Random(f"{conversation.split}-{conversation.row}")
+    random = Random(conversation_key(conversation))
     names = random.sample(NAMES, 2)
     places = random.sample(PLACES, 2)
     for side, card in enumerate(conversation.cards):

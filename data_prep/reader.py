@@ -1,6 +1,8 @@
 """SPC CSV files to conversations. Every source line ends up in a turn, or in the rejects with its reason."""
 
 import re
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,41 +55,55 @@ class Reject:
     text: str
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The CSV file as strings, missing cells as ``""``. Raises InputError if it is empty or lacks a column."""
+def read_chunks(path: Path, split: str, rows: int = 1000) -> Iterator[tuple[list[Conversation], list[Reject]]]:
+    """The conversations of one CSV file that have a turn, and everything that is not used, ``rows`` rows at a time.
+
+    Raises InputError if the file is empty, no CSV, or lacks a column.
+    """
+    first = 0
+    for table in read_tables(path, rows):
+        conversations, rejects = [], []
+        for row, (card1, card2, text) in enumerate(table.itertuples(index=False, name=None), start=first):
+            lines = text.split("\n")
+            turns, unused = parse_turns(lines)
+            rejects += [Reject(split, row, line, reason, lines[line]) for line, reason in unused]
+            if turns:
+                conversations.append(Conversation(split, row, (split_card(card1), split_card(card2)), turns))
+            else:
+                rejects.append(Reject(split, row, None, "conversation without a turn", ""))
+        first += len(table)
+        yield conversations, rejects
+    if not first:
+        raise InputError(f"{path} has a header but no row; it must hold at least one conversation.")
+
+
+def read_tables(path: Path, rows: int) -> Iterator[pd.DataFrame]:
+    """The three columns as strings, missing cells as ``""``, ``rows`` rows at a time. Raises InputError."""
     try:
-        table = pd.read_csv(path, dtype=str, na_filter=False)
+        reader = pd.read_csv(path, dtype=str, na_filter=False, index_col=False, chunksize=rows)
+        with warnings.catch_warnings(), reader as tables:
+            # A row with more cells than the header would shift or lose some; pandas only warns of it.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            for table in tables:
+                missing = [column for column in COLUMNS if column not in table.columns]
+                if missing:
+                    raise InputError(f"{path} lacks the column {missing[0]!r}; it must have {', '.join(COLUMNS)}.")
+                yield table[list(COLUMNS)]
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty; it must be a CSV file with the columns {', '.join(COLUMNS)}.") from None
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.ParserWarning, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as CSV ({' '.join(str(error).split())}).") from None
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise InputError(f"{path} lacks the column {missing[0]!r}; it must have {', '.join(COLUMNS)}.")
-    if table.empty:
-        raise InputError(f"{path} has a header but no row; it must hold at least one conversation.")
-    return table
 
 
 def read_conversations(path: Path, split: str) -> tuple[list[Conversation], list[Reject]]:
-    """All conversations of one CSV file that have a turn, and everything that was not used.
-
-    Raises InputError as ``read_table`` does.
-    """
-    conversations, rejects = [], []
-    for row, (card1, card2, text) in enumerate(read_table(path)[list(COLUMNS)].itertuples(index=False, name=None)):
-        turns, unused = parse_turns(text.split("\n"))
-        rejects += [Reject(split, row, line, reason, text.split("\n")[line]) for line, reason in unused]
-        if turns:
-            conversations.append(Conversation(split, row, (split_card(card1), split_card(card2)), turns))
-        else:
-            rejects.append(Reject(split, row, None, "conversation without a turn", ""))
-    return conversations, rejects
+    """``read_chunks`` in one piece."""
+    chunks = list(read_chunks(path, split))
+    return [c for conversations, _ in chunks for c in conversations], [r for _, rejects in chunks for r in rejects]
 
 
 def split_card(cell: str) -> list[str]:
     """The facts of a persona cell, one a line, empty lines left out."""
-    return [line.strip() for line in cell.splitlines() if line.strip()]
+    return [line.strip() for line in cell.split("\n") if line.strip()]
 
 
 def parse_turns(lines: list[str]) -> tuple[list[Turn], list[tuple[int, str]]]:

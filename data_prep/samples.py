@@ -1,11 +1,13 @@
-"""Conversations to samples: one per side, every reply with the facts retrieved for it and the marks it earns."""
+"""Labelled conversations to samples: one side's exchanges, every reply with the facts shown for it and its marks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from random import Random
 
-from data_prep.grounding import add_marks, used_facts
-from data_prep.placeholders import fill, has_placeholder
+from data_prep.labellers.base import TurnLabels
+from data_prep.marks import add_marks, split_sentences
+from data_prep.placeholders import has_placeholder
 from data_prep.reader import Conversation, Reject
 from retrieval.base import Retriever
 from retrieval.dialogue import Dialogue, Hit
@@ -15,101 +17,223 @@ _SIDES = {
     "both": lambda conversation: (0, 1),
     "one": lambda conversation: (Random(f"side-{conversation.split}-{conversation.row}").randrange(2),),
 }
-SIDES, MISSED = tuple(_SIDES), ("keep", "show")
+SIDES = tuple(_SIDES)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A message and the reply to it. ``used``: the facts of the card that the reply uses, with the sentences that do.
+
+    ``turn``: number of the reply in its conversation.
+    """
+
+    turn: int
+    message: str
+    reply: str
+    used: dict[int, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One side's view of a conversation, the replies with their marks. ``hits``: the facts of each user turn."""
+    """Successive exchanges of one side of a conversation. ``hits``: the facts shown with each message."""
 
     split: str
     row: int
     side: int
-    dialogue: Dialogue
+    card: list[str]
+    exchanges: list[Exchange]
     hits: list[list[Hit]]
+
+    @cached_property
+    def dialogue(self) -> Dialogue:
+        """Messages and replies, with a mark after each sentence that uses a fact shown."""
+        turns = []
+        for exchange, hits in zip(self.exchanges, self.hits, strict=True):
+            shown = {hit.index for hit in hits}
+            marked = {fact: sentences for fact, sentences in exchange.used.items() if fact in shown}
+            turns += [exchange.message, add_marks(exchange.reply, marked)]
+        return Dialogue(self.card, turns)
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """``sides``: ``both`` gives a sample for either side of a conversation, ``one`` for one drawn from split and row.
+
+    ``missed``: what becomes of a reply that uses a fact which retrieval did not find, see ``MISSED``.
+    ``distractors``: of the replies that use no fact, the share that keep the facts found for them; the others show
+    none. ``only_grounded``: take just the exchanges whose reply uses a fact.
+    """
+
+    sides: str = "both"
+    missed: str = "show"
+    distractors: float = 1.0
+    only_grounded: bool = False
 
 
 def make_samples(
     conversations: Sequence[Conversation],
+    labels: Sequence[TurnLabels],
     retriever: Retriever,
-    *,
-    sides: str = "both",
-    missed: str = "keep",
-    only_grounded: bool = False,
+    settings: SampleSettings = SampleSettings(),
 ) -> tuple[list[Sample], list[Reject]]:
-    """Samples in the order of the conversations; sides without a single exchange are in the rejects.
+    """Samples in the order of the conversations, and what is left out of them with its reason.
 
-    ``sides``: ``both`` gives two samples per conversation, ``one`` a single one, its side drawn from split and row.
-    ``missed`` says what a turn shows whose reply uses a fact that retrieval did not find: ``keep`` shows what was
-    retrieved, as serving will; ``show`` puts the used fact in the place of the weakest unused one. ``only_grounded``
-    takes just the exchanges whose reply uses a fact of the card.
+    An exchange that is left out ends its sample, and the one after it begins another: history and facts of every
+    sample are what serving would see.
     """
-    views, rejects = [], []
-    for conversation in map(fill, conversations):
-        for side in _SIDES[sides](conversation):
-            exchanges, unused = _exchanges(conversation, side)
+    pending, rejects = [], []
+    for conversation, turn_labels in zip(conversations, labels, strict=True):
+        for side in _SIDES[settings.sides](conversation):
+            view = _view(conversation, side, turn_labels)
+            left_out = (_ungrounded(view) if settings.only_grounded else {}) | _unfillable(view)
+            parts, unused = _without(view, left_out)
             rejects += unused
-            if only_grounded:
-                exchanges, unused = _split_by_grounding(conversation, side, exchanges)
-                rejects += unused
-            if exchanges:
-                turns = [neutralise(text) for exchange in exchanges for text in exchange]
-                views.append((conversation, side, Dialogue(conversation.cards[side], turns)))
-            else:
+            pending += parts
+            if not parts:
                 rejects.append(Reject(conversation.split, conversation.row, None, "side without an exchange", ""))
-    found = retriever.retrieve([dialogue for _, _, dialogue in views])
     samples = []
-    for (conversation, side, dialogue), hits in zip(views, found, strict=True):
-        if missed == "show":
-            hits = _used_facts_shown(dialogue, hits, retriever.k)
-        samples.append(Sample(conversation.split, conversation.row, side, _with_marks(dialogue, hits), hits))
-    return samples, rejects
+    while pending:
+        found = retriever.retrieve([view.dialogue for view in pending])
+        again = []
+        for view, hits in zip(pending, found, strict=True):
+            shown = replace(view, hits=_distractors_thinned(view, hits, settings.distractors))
+            parts, unused = MISSED[settings.missed].apply(shown, retriever.k)
+            rejects += unused
+            if [part.exchanges for part in parts] == [view.exchanges]:
+                samples += parts
+            else:
+                again += parts
+        pending = again
+    return sorted(samples, key=lambda sample: (sample.row, sample.side, sample.exchanges[0].turn)), rejects
 
 
-def _exchanges(conversation: Conversation, side: int) -> tuple[list[tuple[str, str]], list[Reject]]:
-    """(message, reply) pairs in which ``side`` replies, and those left out for a placeholder nobody could fill.
+def _view(conversation: Conversation, side: int, labels: TurnLabels) -> Sample:
+    """All exchanges in which ``side`` replies, no facts shown yet.
 
-    What the responder says before the other side has spoken, and a last message without reply, are in no pair: they
-    belong to the other side's sample.
+    What the responder says before the other side has spoken, and a last message without reply, are in no exchange:
+    they belong to the other side's sample.
     """
-    turns = conversation.turns[1:] if conversation.turns[0].side == side else conversation.turns
-    exchanges, unused = [], []
-    for message, reply in zip(turns[::2], turns[1::2], strict=False):
-        if has_placeholder(message.text) or has_placeholder(reply.text):
-            text = f"{message.text}\n{reply.text}"
-            unused.append(Reject(conversation.split, conversation.row, None, "placeholder in an exchange", text))
-        else:
-            exchanges.append((message.text, reply.text))
-    return exchanges, unused
+    turns = conversation.turns
+    first = 1 if turns[0].side == side else 0
+    exchanges = [
+        Exchange(number + 1, neutralise(turns[number].text), neutralise(turns[number + 1].text), labels[number + 1])
+        for number in range(first, len(turns) - 1, 2)
+    ]
+    return Sample(
+        conversation.split, conversation.row, side, conversation.cards[side], exchanges, [[]] * len(exchanges)
+    )
 
 
-def _split_by_grounding(
-    conversation: Conversation, side: int, exchanges: list[tuple[str, str]]
-) -> tuple[list[tuple[str, str]], list[Reject]]:
-    card = conversation.cards[side]
-    grounded, rejects = [], []
-    for message, reply in exchanges:
-        if used_facts(reply, card, range(len(card))):
-            grounded.append((message, reply))
-        else:
-            rejects.append(Reject(conversation.split, conversation.row, None, "reply uses no fact", reply))
-    return grounded, rejects
+def _without(view: Sample, left_out: dict[int, str]) -> tuple[list[Sample], list[Reject]]:
+    """The stretches of ``view`` between the exchanges ``left_out`` (their places, with reasons), and the rejects."""
+    parts, start = [], 0
+    for end in [*sorted(left_out), len(view.exchanges)]:
+        if start < end:
+            parts.append(replace(view, exchanges=view.exchanges[start:end], hits=view.hits[start:end]))
+        start = end + 1
+    rejects = [
+        Reject(view.split, view.row, None, reason, f"{view.exchanges[place].message}\n{view.exchanges[place].reply}")
+        for place, reason in sorted(left_out.items())
+    ]
+    return parts, rejects
 
 
-def _used_facts_shown(dialogue: Dialogue, hits: list[list[Hit]], k: int) -> list[list[Hit]]:
+def _unfillable(view: Sample) -> dict[int, str]:
+    return {
+        place: "placeholder in an exchange"
+        for place, exchange in enumerate(view.exchanges)
+        if has_placeholder(exchange.message) or has_placeholder(exchange.reply)
+    }
+
+
+def _ungrounded(view: Sample) -> dict[int, str]:
+    return {place: "reply uses no fact" for place, exchange in enumerate(view.exchanges) if not exchange.used}
+
+
+def _distractors_thinned(view: Sample, hits: list[list[Hit]], share: float) -> list[list[Hit]]:
+    def kept(exchange: Exchange) -> bool:
+        return Random(f"distractors-{view.split}-{view.row}-{exchange.turn}").random() < share
+
+    return [
+        found if exchange.used or share == 1 or kept(exchange) else []
+        for exchange, found in zip(view.exchanges, hits, strict=True)
+    ]
+
+
+def _keep(view: Sample, k: int) -> tuple[list[Sample], list[Reject]]:
+    return [view], []
+
+
+def _show(view: Sample, k: int) -> tuple[list[Sample], list[Reject]]:
+    """Used facts that retrieval missed take the places of facts that the reply does not use.
+
+    The place of an added fact is drawn, so that it does not tell which fact is used.
+    """
     shown = []
-    for reply, found in zip(dialogue.turns[1::2], hits, strict=True):
-        used = used_facts(reply, dialogue.card, range(len(dialogue.card)))
-        retrieved = {hit.index for hit in found}
-        added = [Hit(index, 0.0) for index in used if index not in retrieved]
-        ranked = [hit for hit in found if hit.index in used] + added + [hit for hit in found if hit.index not in used]
-        shown.append(ranked[:k])
-    return shown
+    for exchange, found in zip(view.exchanges, view.hits, strict=True):
+        missed = sorted(exchange.used.keys() - {hit.index for hit in found})
+        unused = [hit for hit in found if hit.index not in exchange.used]
+        surplus = unused[len(unused) - max(0, len(found) + len(missed) - k) :]
+        hits = [hit for hit in found if hit not in surplus]
+        if missed:
+            random = Random(f"show-{view.split}-{view.row}-{exchange.turn}")
+            for index in missed:
+                hits.insert(random.randint(0, len(hits)), Hit(index, 0.0))
+        shown.append(hits)
+    too_many = {place: "reply uses more facts than k" for place, hits in enumerate(shown) if len(hits) > k}
+    return _without(replace(view, hits=shown), too_many)
 
 
-def _with_marks(dialogue: Dialogue, hits: list[list[Hit]]) -> Dialogue:
-    turns = list(dialogue.turns)
-    for number, found in enumerate(hits):
-        reply = turns[2 * number + 1]
-        turns[2 * number + 1] = add_marks(reply, used_facts(reply, dialogue.card, [hit.index for hit in found]))
-    return Dialogue(dialogue.card, turns)
+def _leave(view: Sample, k: int) -> tuple[list[Sample], list[Reject]]:
+    return _without(view, dict.fromkeys(_unsupported(view), "reply uses a fact not shown"))
+
+
+def _drop(view: Sample, k: int) -> tuple[list[Sample], list[Reject]]:
+    exchanges = list(view.exchanges)
+    left_out = {}
+    for place, facts in _unsupported(view).items():
+        used = exchanges[place].used
+        if shorter := _without_sentences(exchanges[place], {number for fact in facts for number in used[fact]}):
+            exchanges[place] = shorter
+        else:
+            left_out[place] = "reply uses a fact not shown"
+    return _without(replace(view, exchanges=exchanges), left_out)
+
+
+def _unsupported(view: Sample) -> dict[int, set[int]]:
+    """Places of replies that use facts not shown, with those facts."""
+    missed = (
+        exchange.used.keys() - {hit.index for hit in hits}
+        for exchange, hits in zip(view.exchanges, view.hits, strict=True)
+    )
+    return {place: facts for place, facts in enumerate(missed) if facts}
+
+
+def _without_sentences(exchange: Exchange, numbers: set[int]) -> Exchange | None:
+    sentences = split_sentences(exchange.reply)
+    kept = [number for number in range(len(sentences)) if number not in numbers]
+    if not kept:
+        return None
+    used = {
+        fact: places
+        for fact, numbers in exchange.used.items()
+        if (places := tuple(kept.index(number) for number in numbers if number in kept))
+    }
+    return replace(exchange, reply="".join(sentences[number] for number in kept).strip(), used=used)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``apply``: (sample, k) to the samples it becomes and what is left out; ``says``: the same in words."""
+
+    apply: Callable[[Sample, int], tuple[list[Sample], list[Reject]]]
+    says: str
+
+
+# What becomes of a reply that uses a fact which retrieval did not find.
+MISSED = {
+    "show": Policy(_show, "the fact is shown all the same, in the place of a weaker one"),
+    "drop": Policy(_drop, "the sentences that use it are cut out of the reply"),
+    "leave": Policy(_leave, "the exchange is left out"),
+    "keep": Policy(_keep, "facts and reply stay as they are, so that such a reply states what it was not shown"),
+}

@@ -62,7 +62,7 @@ def demo(folder: Path) -> str:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     step("1/4  The bundled sample becomes LLaMA-Factory datasets")
-    run("data_prep.build", "--spc", "sample", "--missed", "show", "--out", str(folder / "data"))
+    run("data_prep.build", "--spc", "sample", "--out", str(folder / "data"))
     step("2/4  LLaMA-Factory trains persona-tiny on them")
     train(folder)
     step("3/4  LLaMA-Factory's API serves it")

@@ -98,6 +98,14 @@ def test_training_uses_every_row_and_the_loss_falls(sample_data, adapter):
     assert (output / "adapter_model.safetensors").exists()
 
 
+@pytest.mark.parametrize("stage", ["dpo", "kto"])
+def test_preferences_are_learned(sample_data, tmp_path, stage):
+    datasets = (f"dataset=spc_{stage}_train", f"eval_dataset=spc_{stage}_valid")
+    train("tiny/lora", sample_data, tmp_path / "out", f"stage={stage}", *datasets, "max_steps=2", "logging_steps=1")
+    assert len(losses(tmp_path / "out")) == 2
+    assert losses(tmp_path / "out", "rewards/chosen")
+
+
 def test_a_finished_run_is_not_run_again(sample_data, adapter):
     arguments = ("tiny/lora", f"dataset_dir={sample_data}", f"output_dir={adapter[0]}")
     done = python_m("llamafactory_configs.run", "train", *arguments)

@@ -14,19 +14,22 @@ from retrieval.registry import load_retriever
 from tests.conftest import ROOT, python_m
 
 pytestmark = pytest.mark.slow
-NAMES = [f"spc_{form}_{split}" for form in ("sharegpt", "alpaca") for split in ("train", "valid", "test")]
+STAGES = {"sharegpt": "sft", "alpaca": "sft", "dpo": "rm", "kto": "kto"}
+NAMES = [f"spc_{form}_{split}" for form in STAGES for split in ("train", "valid", "test")]
 
 
 class LlamaFactory:
     """The parts of LLaMA-Factory that turn rows and requests into token ids, on persona-tiny."""
 
     def __init__(self, data, name):
+        stage = STAGES[name.split("_")[1]]
         from llamafactory.data import get_dataset, get_template_and_fix_tokenizer
         from llamafactory.hparams import get_train_args
         from llamafactory.model import load_tokenizer
 
         arguments = {
-            "model_name_or_path": str(ROOT / "models" / "persona-tiny"), "template": "qwen3_nothink", "stage": "sft",
+            "model_name_or_path": str(ROOT / "models" / "persona-tiny"), "template": "qwen3_nothink",
+            "stage": {"rm": "dpo"}.get(stage, stage),
             "do_train": True, "finetuning_type": "full", "use_cpu": True, "output_dir": str(data / "never-written"),
             "dataset": name, "dataset_dir": str(data), "cutoff_len": 100_000, "overwrite_cache": True,
             "report_to": "none",
@@ -35,7 +38,7 @@ class LlamaFactory:
         module = load_tokenizer(model_args)
         self.tokenizer = module["tokenizer"]
         self.template = get_template_and_fix_tokenizer(self.tokenizer, data_args)
-        self.rows = get_dataset(self.template, model_args, data_args, training_args, stage="sft", **module)
+        self.rows = get_dataset(self.template, model_args, data_args, training_args, stage=stage, **module)
         self.rows = self.rows["train_dataset"]
         self.generating = generating_args.to_dict()
 
@@ -65,7 +68,7 @@ def test_every_row_of_the_sample_is_loaded(sample_data, name):
 def test_every_conversation_of_spc_is_loaded(spc_dir, tmp_path):
     done = python_m("data_prep.build", "--spc", str(spc_dir), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    for name in (*NAMES[:3], "spc_alpaca_test"):
+    for name in (*NAMES[:3], "spc_alpaca_test", "spc_dpo_test", "spc_kto_test"):
         assert len(LlamaFactory(tmp_path, name).rows) == len(load(tmp_path / f"{name}.json")), name
 
 
@@ -78,16 +81,25 @@ class Recorder:
         return httpx2.Response(200, json={"id": "1", "object": "chat.completion", "choices": [choice]})
 
 
+@pytest.fixture(scope="module")
+def as_retrieved(tmp_path_factory):
+    """The sample with the facts that retrieval finds, and no others: what serving will see."""
+    out = tmp_path_factory.mktemp("as-retrieved") / "data"
+    done = python_m("data_prep.build", "--spc", "sample", "--missed", "keep", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    return out
+
+
 @pytest.mark.parametrize("form", ["sharegpt", "alpaca"])
-def test_training_and_serving_see_the_same_token_ids(sample_data, form, monkeypatch):
+def test_training_and_serving_see_the_same_token_ids(as_retrieved, form, monkeypatch):
     """Every turn of the sample's training split, asked by the client with the texts as they stand in the source."""
     monkeypatch.setenv("API_VERBOSE", "0")
-    llamafactory = LlamaFactory(sample_data, f"spc_{form}_train")
-    sharegpt = iter(load(sample_data / "spc_sharegpt_train.json"))
+    llamafactory = LlamaFactory(as_retrieved, f"spc_{form}_train")
+    sharegpt = iter(load(as_retrieved / "spc_sharegpt_train.json"))
     rows = iter(llamafactory.rows)
     recorder = Recorder()
     client = PersonaClient(
-        "http://fake/v1", "key", load_retriever(sample_data / "retriever.json"), model="persona",
+        "http://fake/v1", "key", load_retriever(as_retrieved / "retriever.json"), model="persona",
         http_client=httpx2.Client(transport=httpx2.MockTransport(recorder)),
     )  # fmt: skip
     conversations, _ = read_conversations(SAMPLE / FILE_NAMES["train"], "train")
@@ -111,4 +123,4 @@ def test_training_and_serving_see_the_same_token_ids(sample_data, form, monkeypa
                 assert reply[: len(target)] == target
                 compared += 1
     assert next(rows, None) is None
-    assert compared == len(load(sample_data / "spc_alpaca_train.json"))
+    assert compared == len(load(as_retrieved / "spc_alpaca_train.json"))

@@ -7,8 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_prep.errors import InputError
-from data_prep.reader import COLUMNS, parse_turns, read_conversations, read_table
+from data_prep.reader import COLUMNS, parse_turns, read_chunks, read_conversations, read_tables
 from data_prep.sources import FILE_NAMES, SAMPLE
+
+
+def read_table(path):
+    return pd.concat(read_tables(path, 1000))
 
 
 def letters(text: str) -> str:
@@ -161,3 +165,11 @@ def test_missing_cells_are_empty_and_the_word_nan_is_a_word(tmp_path):
     path = tmp_path / "some.csv"
     pd.DataFrame([["I like naan.", "NaN", None]], columns=COLUMNS).to_csv(path, index=False)
     assert read_table(path).iloc[0].tolist() == ["I like naan.", "NaN", ""]
+
+
+def test_chunks_are_the_whole_file_with_the_same_rows(tmp_path):
+    whole, rejects = read_conversations(SAMPLE / FILE_NAMES["train"], "train")
+    chunks = list(read_chunks(SAMPLE / FILE_NAMES["train"], "train", rows=7))
+    assert len(chunks) == 9
+    assert [conversation for conversations, _ in chunks for conversation in conversations] == whole
+    assert [reject for _, part in chunks for reject in part] == rejects

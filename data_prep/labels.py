@@ -1,0 +1,117 @@
+"""Labels over SPC that ship with the project, without SPC's text: keyed by a hash, and joined to the text on demand.
+
+The labels were made by a language model that read the replies, not by people; ``label_files/README.md`` says how.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_prep.errors import InputError
+from data_prep.keys import conversation_key, reply_key
+from data_prep.placeholders import fill
+from data_prep.reader import Conversation, Turn
+
+LABELS = Path(__file__).parent / "label_files"
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A conversation of SPC, and for each labelled turn the facts it uses, counted from 0. Unlabelled turns lack."""
+
+    conversation: Conversation
+    used: dict[int, frozenset[int]]
+
+
+def labelled_replies(conversations: Iterable[Conversation], split: str) -> list[Labelled]:
+    """The gold labels of ``train`` or ``valid`` joined to SPC: one labelled turn each, placeholders filled."""
+    rows = {row["key"]: row["used"] for _, row in _json_lines(LABELS / f"gold_{split}.jsonl")}
+    joined = {}
+    for conversation in conversations:
+        turns = conversation.turns
+        for number in range(1, len(turns)):
+            side = turns[number].side
+            key = reply_key(conversation.cards[side], turns[number - 1].text, turns[number].text)
+            if key in rows and key not in joined:
+                joined[key] = Labelled(fill(conversation), {number: _from_zero(rows[key])})
+    return list(joined.values())
+
+
+def labelled_conversations(conversations: Iterable[Conversation], split: str) -> list[Labelled]:
+    """The labels of whole conversations of ``train`` or ``new_persona`` joined to SPC, placeholders filled."""
+    rows = {row["key"]: row["used"] for _, row in _json_lines(LABELS / f"conversations_{split}.jsonl")}
+    return [
+        Labelled(
+            fill(conversation), {turn: _from_zero(used.get(str(turn), ())) for turn in range(len(conversation.turns))}
+        )
+        for conversation in conversations
+        if (used := rows.get(conversation_key(conversation))) is not None
+    ]
+
+
+def _from_zero(facts: Iterable[int]) -> frozenset[int]:
+    return frozenset(fact - 1 for fact in facts)
+
+
+@dataclass(frozen=True)
+class GoldItem:
+    """One labelled reply: the last turn of ``conversation``, in which only the responder's card is known.
+
+    ``used``, ``relevant``: fact numbers, counted from 0.
+    """
+
+    id: str
+    conversation: Conversation
+    used: frozenset[int]
+    relevant: frozenset[int]
+
+    @property
+    def card(self) -> list[str]:
+        """The responder's card."""
+        return self.conversation.cards[self.conversation.turns[-1].side]
+
+
+def read_gold(path: Path) -> list[GoldItem]:
+    """A file of the gold format, placeholders filled: one JSON object a line, with id, responder, persona, history,
+    query, reply, used and relevant; see DESIGN section 7.
+
+    Raises InputError that names the file and the line, if it cannot be read.
+    """
+    items = []
+    for number, row in _json_lines(path):
+        try:
+            items.append(_gold_item(row))
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            raise InputError(f"{path}, line {number} is not an item of the gold format ({error!r}).") from None
+    if not items:
+        raise InputError(f"{path} holds no item; it must be JSON Lines of the gold format.")
+    return items
+
+
+def _gold_item(row: dict) -> GoldItem:
+    side = _side(row["responder"])
+    history = [turn.split(": ", 1) for turn in row["history"]]
+    turns = [Turn(_side(speaker), text) for speaker, text in history]
+    turns += [Turn(1 - side, row["query"]), Turn(side, row["reply"])]
+    cards = (row["persona"], []) if side == 0 else ([], row["persona"])
+    used, relevant = _from_zero(row["used"]), _from_zero(row["relevant"])
+    if not used | relevant <= set(range(len(row["persona"]))):
+        raise ValueError("a label names a fact that the persona lacks")
+    return GoldItem(row["id"], fill(Conversation("gold", row["id"], cards, turns)), used, relevant)
+
+
+def _side(speaker: str) -> int:
+    return {"User 1": 0, "User 2": 1}[speaker]
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, json.loads(line)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}).") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}, line {number} is not JSON ({error}).") from None
