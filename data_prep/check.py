@@ -25,7 +25,7 @@ SHOWN = 10  # breaches that are printed unless all are asked for
 
 @dataclass
 class Contents:
-    """What the rows of one dataset file hold. ``first``: the first that is as it must be; ``texts``: hashes of rows."""
+    """What the rows of one file hold. ``first``: the first that is as it must be; ``texts``: hashes of rows with facts."""
 
     rows: int = 0
     first: Row | None = None
@@ -57,8 +57,9 @@ def read_rows(path: Path, form: str, k: int, view: TrainerView) -> Contents:
                 contents.longest = max(contents.longest, length)
                 if length > view.cutoff_len:
                     contents.breaches.append(f"{where}: {length} tokens, all after {view.cutoff_len} are cut off")
-        contents.facts.update(fact for turn in row.prompt[::2] for fact in facts_of(turn).values())
-        contents.texts.add(hash((*row.prompt, row.right)))
+        if facts := {fact for turn in row.prompt[::2] for fact in facts_of(turn).values()}:
+            contents.facts |= facts
+            contents.texts.add(hash((*row.prompt, row.right)))
     return contents
 
 
@@ -137,7 +138,7 @@ def _leaks(manifest: dict, contents: dict[tuple[str, str], Contents]) -> list[st
             if shared["cards"]:
                 found.append(f"{split} shares {shared['cards']} cards with {other}")
             if rows := len(ours.texts & theirs.texts):
-                found.append(f"{split} shares {rows} rows of {form} with {other}")
+                found.append(f"{split} shares {rows} rows of {form} that show facts with {other}")
     return found
 
 

@@ -57,7 +57,7 @@ def test_a_labeller_is_trained_and_opens(spc_dir, tmp_path):
     done = run("--spc", spc_dir, "--encoder", encoder, "--out", out, "--epochs", 0.02, "--checkpoints", tmp_path / "ck")
     assert done.returncode == 0, done.stderr
     record = json.loads((out / "labeller.json").read_text(encoding="utf-8"))
-    assert record == json.loads(done.stdout)
+    assert record == json.loads(done.stdout[done.stdout.index("{\n") :])
     assert record["kept_back"]["replies"] == 800
     assert record["trained_on"]["replies"] + 800 >= 4390
     talks = [fill(talk) for talk in read_conversations(SAMPLE / FILE_NAMES["valid"], "valid")[0]]
