@@ -25,7 +25,7 @@ SHOWN = 10  # breaches that are printed unless all are asked for
 
 @dataclass
 class Contents:
-    """What the rows of one file hold. ``first``: the first that is as it must be; ``texts``: hashes of rows with facts."""
+    """What the rows of one file hold. ``first``: the first sound one; ``texts``: hashes of those that show facts."""
 
     rows: int = 0
     first: Row | None = None
