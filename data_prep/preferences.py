@@ -56,17 +56,14 @@ def preferences(samples: Sequence[Sample]) -> Iterator[Preference]:
     for sample in samples:
         for exchange in sample.exchanges:
             if exchange.used:
-                answers[_question(exchange)].append((sample, exchange))
+                answers[_question(exchange)].append(exchange)
     for sample in samples:
         for place, (exchange, hits) in enumerate(zip(sample.exchanges, sample.hits, strict=True)):
             shown = [hit.index for hit in hits]
             if not exchange.used or not exchange.used.keys() <= set(shown):
                 continue
             random = Random(f"preference-{sample.split}-{sample.row}-{sample.side}-{exchange.turn}")
-            others = [
-                (other, reply) for other, reply in answers[_question(exchange)]
-                if not used_facts(reply.reply, sample.card)
-            ]  # fmt: skip
+            others = [other for other in answers[_question(exchange)] if not used_facts(other.reply, sample.card)]
             made = {
                 "another card": _another_card(others, shown, random),
                 "wrong mark": _wrong_mark(exchange, shown, len(sample.card), random),
@@ -84,10 +81,10 @@ def _question(exchange: Exchange) -> str:
     return " ".join(exchange.message.lower().split())
 
 
-def _another_card(others: list[tuple[Sample, Exchange]], shown: list[int], random: Random) -> str | None:
+def _another_card(others: list[Exchange], shown: list[int], random: Random) -> str | None:
     if not others:
         return None
-    _, exchange = random.choice(others)
+    exchange = random.choice(others)
     return add_marks(exchange.reply, dict(zip(random.sample(shown, len(shown)), exchange.used.values(), strict=False)))
 
 

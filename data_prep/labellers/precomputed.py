@@ -1,5 +1,5 @@
-"""Labels of all SPC by the ``encoder`` labeller that ships, so that ``make data`` takes seconds instead of a quarter of
-an hour: ``python -m data_prep.labellers.precomputed --spc hub|FOLDER`` writes them anew (part of ``make labeller``).
+"""Labels of SPC by the ``encoder`` labeller that ships, so that ``make data`` takes seconds, not half an hour:
+``python -m data_prep.labellers.precomputed --spc hub|FOLDER`` writes them anew (part of ``make labeller``).
 
 Kept without SPC's text: each conversation is known by its key, and what is not known is labelled on the spot.
 """
@@ -60,7 +60,7 @@ class PrecomputedEncoder(Labeller):
         return labels
 
 
-def _turns(known: dict[str, dict[str, int]], conversation: Conversation) -> TurnLabels:
+def _turns(known: dict[str, dict[str, list[int]]], conversation: Conversation) -> TurnLabels:
     return [
         {int(fact): tuple(sentences) for fact, sentences in known.get(str(turn), {}).items()}
         for turn in range(len(conversation.turns))
