@@ -39,7 +39,7 @@ def labelled_replies(conversations: Iterable[Conversation], split: str) -> list[
 
 
 def labelled_conversations(conversations: Iterable[Conversation], split: str) -> list[Labelled]:
-    """The labels of whole conversations of ``train`` or ``new_persona`` joined to SPC, placeholders filled."""
+    """The labels of whole conversations of ``train``, ``new_persona`` or ``valid``, joined to SPC and filled."""
     rows = {row["key"]: row["used"] for _, row in _json_lines(LABELS / f"conversations_{split}.jsonl")}
     return [
         Labelled(

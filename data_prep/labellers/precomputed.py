@@ -36,8 +36,6 @@ def fingerprint(folder: Path) -> str:
 class PrecomputedEncoder(Labeller):
     """The ``encoder`` labeller, asked only about conversations that it has not labelled before."""
 
-    name = "encoder"
-
     def __init__(self, model: Path = MODEL, known: Path = PRECOMPUTED):
         self.model = model
         self.known = _read(known, fingerprint(model))
@@ -96,20 +94,12 @@ def precompute(sources: Sequence[Path], model: Path = MODEL, path: Path = PRECOM
     return len(found)
 
 
-def _all_files(spc: str) -> list[Path]:
-    """The SPC files, New-Persona too if it is there."""
-    try:
-        return list(find_files(spc, new_persona=True).values())
-    except InputError:
-        return list(find_files(spc).values())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m data_prep.labellers.precomputed")
     parser.add_argument("--spc", default="hub", help="folder with the SPC CSV files, or `hub` (default: hub)")
     try:
         spc = parser.parse_args().spc
-        count = precompute([*find_files("sample").values(), *_all_files(spc)])
+        count = precompute([*find_files("sample").values(), *find_files(spc, new_persona=True).values()])
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

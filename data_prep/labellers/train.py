@@ -1,7 +1,7 @@
 """Train the ``encoder`` labeller: ``python -m data_prep.labellers.train --spc hub|FOLDER`` (``make labeller``).
 
-Joins the labels that ship with the project to SPC's training split, fine-tunes a sentence encoder on them, chooses the
-threshold on labelled replies kept back from training, and writes a folder that ``EncoderLabeller`` opens.
+Joins the labels that ship with the project to SPC, fine-tunes a sentence encoder on those of train and New-Persona,
+chooses the threshold on those of valid, and writes a folder that ``EncoderLabeller`` opens.
 """
 
 import argparse
@@ -32,9 +32,9 @@ from data_prep.reader import read_conversations
 from data_prep.sources import find_files
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-KEPT_BACK = 800  # labelled replies that choose the threshold
-LEAST_COUNT = 3  # times a word piece occurs in the training split, or it is cut into smaller ones
-EPOCHS = 2
+KEPT_BACK = 800  # labelled replies of train to measure on
+LEAST_COUNT = 3  # times a word piece occurs in train and New-Persona, or it is cut into smaller ones
+EPOCHS = 1.5
 SEED = 20261121
 # The labels are plenty and the passes few; without dropout a step on a CPU takes less than half as long.
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -122,48 +122,69 @@ def kept_back(replies: Sequence[Labelled], conversations: Sequence[Labelled]) ->
     return [item for item in replies if item.conversation.row not in held_rows], held
 
 
-def choose_threshold(labeller: EncoderLabeller, held: Sequence[Labelled]) -> tuple[float, dict]:
-    """The logit from which a fact counts as used, for the best F1 on ``held``, and the F1 to expect elsewhere.
-
-    The latter is cross-fitted: each half of ``held`` is scored at the threshold that is best on the other half.
-    """
-    rows = []
-    for number, (item, scores) in enumerate(
-        zip(held, labeller.scores([item.conversation for item in held]), strict=True)
-    ):
-        ((turn, used),) = item.used.items()
-        rows += [(number % 2, logits.max(), fact in used) for fact, logits in scores[turn].items()]
-    half, logits, truth = np.array(rows).T
-    found = np.zeros(len(rows), dtype=bool)
-    for one in (0, 1):
-        found[half == one] = logits[half == one] >= _best_threshold(truth[half != one], logits[half != one])
-    precision, recall, f1, _ = precision_recall_fscore_support(truth, found, average="binary")
-    measured = {
-        name: round(float(value), 4) for name, value in (("precision", precision), ("recall", recall), ("f1", f1))
-    }
-    return _best_threshold(truth, logits), {"replies": len(held)} | measured
+def scored_pairs(labeller: EncoderLabeller, held: Sequence[Labelled]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each (labelled turn, fact) of ``held``: its logit, whether the fact is used, and the number of its item."""
+    scores = labeller.scores([item.conversation for item in held])
+    rows = [
+        (logits.max(), fact in used, number)
+        for number, item in enumerate(held)
+        for turn, used in item.used.items()
+        for fact, logits in scores[number][turn].items()
+    ]
+    logits, truth, numbers = np.array(rows).T
+    return logits, truth.astype(bool), numbers
 
 
-def _best_threshold(truth: np.ndarray, logits: np.ndarray) -> float:
+def best_threshold(logits: np.ndarray, truth: np.ndarray) -> float:
+    """The logit from which a fact counts as used, for the best F1."""
     precision, recall, thresholds = precision_recall_curve(truth, logits)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
     return float(thresholds[f1[:-1].argmax()])
 
 
+def measures(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """Precision, recall and F1 over (turn, fact) pairs."""
+    values = precision_recall_fscore_support(truth, found, average="binary")[:3]
+    return {name: round(float(value), 4) for name, value in zip(("precision", "recall", "f1"), values, strict=True)}
+
+
+def calibrate(labeller: EncoderLabeller, unseen: Sequence[Labelled], held: Sequence[Labelled]) -> dict:
+    """The threshold, chosen on the conversations ``unseen``, whose cards are new to the labeller, and what it reaches.
+
+    On ``unseen`` the measures are cross-fitted: each half is scored at the threshold that is best on the other half.
+    """
+    logits, truth, numbers = scored_pairs(labeller, unseen)
+    found = np.zeros(len(truth), dtype=bool)
+    for half in (0, 1):
+        mine = numbers % 2 == half
+        found[mine] = logits[mine] >= best_threshold(logits[~mine], truth[~mine])
+    threshold = best_threshold(logits, truth)
+    held_logits, held_truth, _ = scored_pairs(labeller, held)
+    return {
+        "threshold": threshold,
+        "new_cards": {"conversations": len(unseen)} | measures(truth, found),
+        "kept_back": {"replies": len(held)} | measures(held_truth, held_logits >= threshold),
+    }
+
+
 def train(spc: str, encoder: str, out: Path, epochs: float, checkpoints: Path) -> dict:
     """Train, write the labeller to ``out`` and return its record."""
-    conversations, _ = read_conversations(find_files(spc)["train"], "train")
-    dense = labelled_conversations(conversations, "train")
-    replies, held = kept_back(labelled_replies(conversations, "train"), dense)
-    if not dense or not held:
+    files = find_files(spc, new_persona=True)
+    sources = {split: read_conversations(files[split], split)[0] for split in ("train", "new_persona", "valid")}
+    dense = {split: labelled_conversations(conversations, split) for split, conversations in sources.items()}
+    unseen = dense.pop("valid")
+    replies, held = kept_back(labelled_replies(sources["train"], "train"), dense["train"])
+    if not all(dense.values()) or not held or not unseen:
         raise InputError(f"{spc} holds no conversation that the project's labels are about; name the original SPC.")
     network, tokenizer = _pretrained(encoder)
-    texts = [turn.text for conversation in conversations for turn in conversation.turns]
-    texts += [fact for conversation in conversations for card in conversation.cards for fact in card]
+    learned = [*sources["train"], *sources["new_persona"]]
+    texts = [turn.text for conversation in learned for turn in conversation.turns]
+    texts += [fact for conversation in learned for card in conversation.cards for fact in card]
     tokenizer = prune_vocabulary(network, tokenizer, texts, LEAST_COUNT)
     cutter = WindowCutter(tokenizer)
-    examples = examples_of([*dense, *replies], cutter)
-    _say(f"{len(dense):,} conversations and {len(replies):,} replies to train on, {len(held):,} replies kept back")
+    labelled = [*dense["train"], *dense["new_persona"]]
+    examples = examples_of([*labelled, *replies], cutter)
+    _say(f"{len(labelled):,} conversations and {len(replies):,} replies to train on, {len(held):,} replies kept back")
     settings = TrainingArguments(
         output_dir=str(checkpoints), num_train_epochs=epochs, learning_rate=2e-4, weight_decay=0.01, warmup_steps=0.06,
         per_device_train_batch_size=20, bf16=True, use_cpu=not torch.cuda.is_available(), seed=SEED,
@@ -176,11 +197,11 @@ def train(spc: str, encoder: str, out: Path, epochs: float, checkpoints: Path) -
         "threshold": 0.0,
         "encoder": Path(encoder).name if Path(encoder).is_dir() else encoder,
         "epochs": epochs,
-        "trained_on": {"conversations": len(dense), "replies": len(replies)},
+        "trained_on": {"conversations": {split: len(found) for split, found in dense.items()}, "replies": len(replies)},
     }
     with TemporaryDirectory() as staging:  # as it will be opened, matrices rounded
         save_labeller(Path(staging), network, tokenizer, record)
-        record["threshold"], record["kept_back"] = choose_threshold(EncoderLabeller(Path(staging)), held)
+        record |= calibrate(EncoderLabeller(Path(staging)), unseen, held)
     save_labeller(out, network, tokenizer, record)
     return record
 

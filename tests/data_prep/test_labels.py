@@ -72,6 +72,15 @@ def test_no_key_of_valid_is_in_the_labels_to_train_on():
     assert not valid & {row["key"] for row in rows("gold_train.jsonl")}
 
 
+def test_the_conversations_that_choose_the_threshold_hold_no_reply_to_measure_on(spc_dir):
+    conversations = read_conversations(spc_dir / FILE_NAMES["valid"], "valid")[0]
+    choosing = labelled_conversations(conversations, "valid")
+    measuring = {item.conversation.row for item in labelled_replies(conversations, "valid")}
+    assert len(choosing) == len(rows("conversations_valid.jsonl"))
+    assert len(measuring) >= 300
+    assert not measuring & {item.conversation.row for item in choosing}
+
+
 def test_no_conversation_and_no_new_fact_of_valid_and_test_is_in_the_labels_to_train_on(spc_dir):
     held, facts = set(), set()
     for split in HELD_OUT:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from tokenizers import Tokenizer
@@ -11,7 +12,7 @@ from data_prep.labellers.windows import WindowCutter
 from data_prep.labels import labelled_conversations, labelled_replies
 from data_prep.placeholders import fill
 from data_prep.reader import read_conversations
-from data_prep.sources import FILE_NAMES, SAMPLE
+from data_prep.sources import FILE_NAMES, NEW_PERSONA, SAMPLE
 from tests.conftest import python_m
 
 pytestmark = pytest.mark.slow
@@ -59,15 +60,20 @@ def test_a_labeller_is_trained_and_opens(spc_dir, tmp_path):
     record = json.loads((out / "labeller.json").read_text(encoding="utf-8"))
     assert record == json.loads(done.stdout[done.stdout.index("{\n") :])
     assert record["kept_back"]["replies"] == 800
+    assert record["new_cards"]["conversations"] == 240
     assert record["trained_on"]["replies"] + 800 >= 4390
     talks = [fill(talk) for talk in read_conversations(SAMPLE / FILE_NAMES["valid"], "valid")[0]]
     assert [len(turns) for turns in EncoderLabeller(out).label(talks)] == [len(talk.turns) for talk in talks]
 
 
 def test_data_that_the_labels_are_not_about_and_a_missing_encoder_are_named(spc_dir, tmp_path):
-    done = run("--spc", "sample", "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert "labels" in done.stderr.splitlines()[-1]
+    folder = tmp_path / "other"
+    shutil.copytree(SAMPLE, folder)
+    for names in ("New-Persona-New-Conversations.csv", "labels"):  # the file is missing; it is there, but not SPC's
+        done = run("--spc", folder, "--out", tmp_path / "out")
+        assert done.returncode == 2
+        assert names in done.stderr.splitlines()[-1]
+        shutil.copy(SAMPLE / FILE_NAMES["test"], folder / NEW_PERSONA["new_persona"])
     done = run("--spc", spc_dir, "--encoder", tmp_path / "nowhere", "--out", tmp_path / "out")
     assert done.returncode == 2
     assert "nowhere" in done.stderr.splitlines()[-1]
