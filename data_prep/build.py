@@ -8,14 +8,18 @@ at the end: a run that dies leaves it as it was.
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import orjson
 
+from data_prep.chunks import SEPARATOR, RowMaker, made_in_order, workers
 from data_prep.data_card import data_card
 from data_prep.errors import InputError
 from data_prep.folder import replaced_folder
@@ -24,8 +28,8 @@ from data_prep.labellers.base import Labeller
 from data_prep.labellers.registry import LABELLERS
 from data_prep.placeholders import fill
 from data_prep.provenance import git_hash, sha256
-from data_prep.reader import read_chunks
-from data_prep.samples import MISSED, SIDES, SampleSettings, make_samples
+from data_prep.reader import CARD_COLUMNS, read_chunks, read_tables, split_card
+from data_prep.samples import MISSED, SIDES, SampleSettings
 from data_prep.sources import FILE_NAMES, HELD_OUT, NEW_PERSONA, find_files
 from data_prep.statistics import SplitStatistics
 from retrieval.base import Retriever
@@ -52,21 +56,21 @@ def build(settings: Settings, out: Path) -> dict:
     files = find_files(settings.spc, settings.new_persona)
     info = _own_entries_kept(out, dataset_info(settings.formats, list(files)))
     labeller = LABELLERS[settings.labeller]()
-    retriever = _fit(files["train"], settings)
-    manifest = {
-        "source": settings.spc,
-        "input_sha256": {path.name: sha256(path) for path in files.values()},
-        "settings": asdict(settings) | {"retriever": retriever.name},
-        "git": git_hash(),
-        "splits": {},
-    }
-    with replaced_folder(out, ours=_every_file()) as staging:
+    # Inside the folder's context: no process may write there any more when it is replaced.
+    with replaced_folder(out, ours=_every_file()) as staging, workers(files.values()) as pool:
+        retriever = _fit(files["train"], settings)
+        make = RowMaker(retriever, settings.samples, settings.formats, settings.language, staging)
+        manifest = {
+            "source": settings.spc,
+            "input_sha256": {path.name: sha256(path) for path in files.values()},
+            "settings": asdict(settings) | {"retriever": retriever.name},
+            "git": git_hash(),
+            "splits": {},
+        }
         statistics, rows_out = {}, {}
         with (staging / "rejects.jsonl").open("wb") as rejects:
             for split, path in files.items():
-                statistics[split], rows_out[split] = _build_split(
-                    split, path, settings, retriever, labeller, staging, rejects
-                )
+                statistics[split], rows_out[split] = _build_split(split, path, labeller, make, pool, staging, rejects)
         for split, counted in statistics.items():
             manifest["splits"][split] = counted.summary() | {"rows_out": rows_out[split]}
             if split in HELD_OUT:
@@ -86,7 +90,8 @@ def _every_file() -> frozenset[str]:
 
 
 def _fit(path: Path, settings: Settings) -> Retriever:
-    cards = (card for conversations, _ in read_chunks(path, "train") for c in conversations for card in c.cards)
+    tables = read_tables(path)
+    cards = (split_card(cell) for table in tables for column in CARD_COLUMNS for cell in table[column])
     try:
         return TfidfRetriever.fit(cards, query_turns=settings.query_turns, k=settings.k, language=settings.language)
     except ValueError:
@@ -94,31 +99,31 @@ def _fit(path: Path, settings: Settings) -> Retriever:
 
 
 def _build_split(
-    split: str, path: Path, settings: Settings, retriever: Retriever, labeller: Labeller, folder: Path, rejects
+    split: str, path: Path, labeller: Labeller, make: RowMaker, pool: Executor, folder: Path, rejects
 ) -> tuple[SplitStatistics, dict[str, int]]:
     """Write the dataset files of one split; statistics, and the rows of each file."""
     statistics = SplitStatistics()
     with ExitStack() as stack:
         files = {
-            form: stack.enter_context(JsonArray(folder / f"{dataset_name(form, split)}.json"))
-            for form in settings.formats
+            form: stack.enter_context(JsonArray(folder / f"{dataset_name(form, split)}.json")) for form in make.formats
         }
-        for read, unread in read_chunks(path, split):
-            filled = [fill(conversation) for conversation in read]
-            labels = labeller.label(filled)
-            samples, unused = make_samples(filled, labels, retriever, settings.samples)
-            for form, file in files.items():
-                file.add(FORMATS[form].rows(samples, settings.language))
-            for reject in (*unread, *unused):
-                rejects.write(orjson.dumps(reject) + b"\n")
-            statistics.add_source(read, filled)
-            statistics.add_labels(labels)
-            statistics.add_samples(samples)
-            statistics.add_rejects((*unread, *unused))
-            _say(f"\r{split}: {statistics.counts['conversations']:,} conversations", end="")
+        for chunk in made_in_order(make, _labelled_chunks(split, path, labeller, statistics), pool):
+            for form, rows in chunk.files.items():
+                files[form].add(*rows)
+            rejects.writelines(orjson.dumps(reject) + b"\n" for reject in chunk.rejects)
+            statistics.merge(chunk.statistics)
+            _say(f"\r{split}: {statistics.counts['samples']:,} samples", end="")
     rows_out = {dataset_name(form, split): file.rows for form, file in files.items()}
     _say(f"\r{split}: {statistics.counts['conversations']:,} conversations, {statistics.counts['samples']:,} samples")
     return statistics, rows_out
+
+
+def _labelled_chunks(split: str, path: Path, labeller: Labeller, statistics: SplitStatistics) -> Iterator[tuple]:
+    """Conversations, their labels, and what could not be read; what is read is counted in ``statistics``."""
+    for read, unread in read_chunks(path, split):
+        filled = [fill(conversation) for conversation in read]
+        statistics.add_source(read, filled)
+        yield filled, labeller.label(filled), unread
 
 
 class JsonArray:
@@ -132,11 +137,14 @@ class JsonArray:
         self.file.write(b"[")
         return self
 
-    def add(self, rows: Iterator[dict]) -> None:
-        """Write rows."""
-        for row in rows:
-            self.file.write((b",\n" if self.rows else b"\n") + orjson.dumps(row))
-            self.rows += 1
+    def add(self, part: Path, rows: int) -> None:
+        """Move the rows of a file of ``ChunkRows`` to the end."""
+        if rows:
+            self.file.write(SEPARATOR if self.rows else b"\n")
+            with part.open("rb") as file:
+                shutil.copyfileobj(file, self.file, 1 << 20)
+            self.rows += rows
+        part.unlink()
 
     def __exit__(self, *exception) -> None:
         self.file.write(b"\n]\n")
@@ -201,6 +209,9 @@ def main() -> None:
         manifest = build(Settings(samples=samples, **given | {"formats": tuple(given["formats"])}), out)
     except InputError as error:
         _say(str(error))
+        sys.exit(2)
+    except BrokenProcessPool:
+        _say("A process of the build was ended from outside, probably for want of memory; free some and try again.")
         sys.exit(2)
     for split, counts in manifest["splits"].items():
         print(

@@ -38,7 +38,7 @@ distractors.
 - Sides: `{{ settings.samples.sides }}`{% if settings.samples.only_grounded %}; only exchanges whose reply uses a \
 fact{% endif %}. System line: `{{ settings.language }}`.
 - Bracket placeholders (`[name]`) are filled alike all through a conversation; an exchange with one that cannot be \
-filled is left out.
+filled is left out, and so is a reply that claims a fact of the other side's card.
 
 ## Counts
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from data_prep.preferences import preferences
+from data_prep.preferences import Preference, preferences
 from data_prep.samples import Sample
-from retrieval.prompt import SYSTEM_PROMPTS, fact_lines, render
+from retrieval.prompt import SYSTEM_PROMPTS, fact_lines
 
 # Once `columns` or `tags` is given, LLaMA-Factory sets every key left out of it to None: all are spelled out.
 _NO_COLUMNS = dict.fromkeys(
@@ -25,53 +26,66 @@ _SHAREGPT = {"messages": "conversations", "system": "system"}
 _ALPACA = {"prompt": "instruction", "query": "input", "response": "output", "system": "system", "history": "history"}
 
 
-def sharegpt_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+@dataclass
+class Examples:
+    """What every format is made from. ``language``: of the system line."""
+
+    samples: Sequence[Sample]
+    language: str
+
+    @property
+    def system(self) -> str:
+        """The system line."""
+        return SYSTEM_PROMPTS[self.language]
+
+    @cached_property
+    def preferences(self) -> list[Preference]:
+        """Preference pairs, made when first asked for."""
+        return [*preferences(self.samples)]
+
+
+def sharegpt_rows(examples: Examples) -> Iterator[dict]:
     """A row a sample: the whole conversation, every user turn with its own facts, the loss on every assistant turn."""
-    for sample in samples:
-        yield {"conversations": _messages(_turns(sample)), "system": SYSTEM_PROMPTS[language]}
+    for sample in examples.samples:
+        yield {"conversations": _messages(sample.turns), "system": examples.system}
 
 
-def alpaca_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+def alpaca_rows(examples: Examples) -> Iterator[dict]:
     """A row a reply; ``history`` holds the earlier exchanges with their facts."""
-    for sample in samples:
+    for sample in examples.samples:
         dialogue = sample.dialogue
-        turns = render(dialogue, sample.hits)
-        pairs = [[turns[i], turns[i + 1]] for i in range(0, len(turns), 2)]
+        pairs = list(zip(sample.turns[::2], sample.turns[1::2], strict=True))
         for number, (_, reply) in enumerate(pairs):
             yield {
                 "instruction": dialogue.turns[2 * number],
                 "input": fact_lines(dialogue.card, sample.hits[number]),
                 "output": reply,
-                "system": SYSTEM_PROMPTS[language],
+                "system": examples.system,
                 "history": pairs[:number],
             }
 
 
-def dpo_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+def dpo_rows(examples: Examples) -> Iterator[dict]:
     """A row a preference pair: the conversation up to a message, and two replies to it."""
-    for pair in preferences(samples):
+    for pair in examples.preferences:
         yield {
-            "conversations": _messages(_turns(pair.sample)[:-1]),
+            "conversations": _messages(pair.sample.turns[:-1]),
             "chosen": {"from": "gpt", "value": pair.chosen},
             "rejected": {"from": "gpt", "value": pair.rejected},
-            "system": SYSTEM_PROMPTS[language],
+            "system": examples.system,
         }
 
 
-def kto_rows(samples: Sequence[Sample], language: str) -> Iterator[dict]:
+def kto_rows(examples: Examples) -> Iterator[dict]:
     """Two rows a preference pair: the conversation with one of the replies, and whether it is the good one."""
-    for pair in preferences(samples):
-        turns = _turns(pair.sample)[:-1]
+    for pair in examples.preferences:
+        turns = pair.sample.turns[:-1]
         for reply in (pair.chosen, pair.rejected):
             yield {
                 "conversations": _messages([*turns, reply]),
                 "kto_tag": reply == pair.chosen,
-                "system": SYSTEM_PROMPTS[language],
+                "system": examples.system,
             }
-
-
-def _turns(sample: Sample) -> list[str]:
-    return render(sample.dialogue, sample.hits)
 
 
 def _messages(turns: Sequence[str]) -> list[dict]:
@@ -80,9 +94,9 @@ def _messages(turns: Sequence[str]) -> list[dict]:
 
 @dataclass(frozen=True)
 class Format:
-    """``rows``: (samples, language) to rows. The rest describes them to LLaMA-Factory in ``dataset_info.json``."""
+    """``rows``: examples to rows. The rest describes them to LLaMA-Factory in ``dataset_info.json``."""
 
-    rows: Callable[[Sequence[Sample], str], Iterator[dict]]
+    rows: Callable[[Examples], Iterator[dict]]
     formatting: str
     columns: dict[str, str]
     ranking: bool = False

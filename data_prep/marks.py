@@ -22,6 +22,8 @@ def add_marks(reply: str, used: Mapping[int, Sequence[int]]) -> str:
 
     ``used``: fact number to sentence numbers, from 0. Raises ValueError if there is no such sentence.
     """
+    if not used:
+        return reply
     sentences = split_sentences(reply)
     if beyond := [place for places in used.values() for place in places if not 0 <= place < len(sentences)]:
         raise ValueError(f"There is no sentence {beyond[0]} in {reply!r}.")

@@ -42,6 +42,8 @@ def fill(conversation: Conversation) -> Conversation:
     A name is taken from the side's card, else names and places are drawn from the conversation's own text, so that
     they are the same wherever it stands.
     """
+    if not any(_BRACKETED_OR_BARE_SIDE.search(turn.text) for turn in conversation.turns):
+        return conversation
     random = Random(conversation_key(conversation))
     names = random.sample(NAMES, 2)
     places = random.sample(PLACES, 2)
@@ -72,5 +74,7 @@ def _fill_text(turn: Turn, names: list[str], places: list[str]) -> str:
 
 def has_placeholder(text: str) -> bool:
     """Whether a placeholder is left. ``[P1]`` is none: such text is neutralised in the prompt."""
+    if "[" not in text and "(" not in text:
+        return False
     square = re.findall(r"\[[^\[\]\n]*\]", text)
     return bool(_ROUND_PLACEHOLDER.search(text)) or any(not re.fullmatch(r"\[[PD]\d+\]", found) for found in square)

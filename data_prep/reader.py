@@ -10,7 +10,9 @@ import pandas as pd
 
 from data_prep.errors import InputError
 
-COLUMNS = ("user 1 personas", "user 2 personas", "Best Generated Conversation")
+CARD_COLUMNS = ("user 1 personas", "user 2 personas")
+COLUMNS = (*CARD_COLUMNS, "Best Generated Conversation")
+ROWS = 1000  # of a file that are read at a time
 
 # "User 1: Hi", "*User 1:* Hi", "* * User 1: * * Hi", "* User 1: Hi! *", "**User 1**: Hi", "[User 1]: Hi"
 _LABELLED = re.compile(r"^(?P<markup>[\s*\[]*)User\s*(?P<side>[12])[\s*\]]*:(?P<text>.*)$", re.IGNORECASE)
@@ -55,10 +57,10 @@ class Reject:
     text: str
 
 
-def read_chunks(path: Path, split: str, rows: int = 1000) -> Iterator[tuple[list[Conversation], list[Reject]]]:
+def read_chunks(path: Path, split: str, rows: int = ROWS) -> Iterator[tuple[list[Conversation], list[Reject]]]:
     """The conversations of one CSV file that have a turn, and everything that is not used, ``rows`` rows at a time.
 
-    Raises InputError if the file is empty, no CSV, or lacks a column.
+    Raises InputError as ``read_tables`` does.
     """
     first = 0
     for table in read_tables(path, rows):
@@ -73,12 +75,13 @@ def read_chunks(path: Path, split: str, rows: int = 1000) -> Iterator[tuple[list
                 rejects.append(Reject(split, row, None, "conversation without a turn", ""))
         first += len(table)
         yield conversations, rejects
-    if not first:
-        raise InputError(f"{path} has a header but no row; it must hold at least one conversation.")
 
 
-def read_tables(path: Path, rows: int) -> Iterator[pd.DataFrame]:
-    """The three columns as strings, missing cells as ``""``, ``rows`` rows at a time. Raises InputError."""
+def read_tables(path: Path, rows: int = ROWS) -> Iterator[pd.DataFrame]:
+    """The three columns as strings, missing cells as ``""``, ``rows`` rows at a time.
+
+    Raises InputError if the file is empty, no CSV, or lacks a column.
+    """
     try:
         reader = pd.read_csv(path, dtype=str, na_filter=False, index_col=False, chunksize=rows)
         with warnings.catch_warnings(), reader as tables:
@@ -88,6 +91,8 @@ def read_tables(path: Path, rows: int) -> Iterator[pd.DataFrame]:
                 missing = [column for column in COLUMNS if column not in table.columns]
                 if missing:
                     raise InputError(f"{path} lacks the column {missing[0]!r}; it must have {', '.join(COLUMNS)}.")
+                if table.empty:
+                    raise InputError(f"{path} has a header but no row; it must hold at least one conversation.")
                 yield table[list(COLUMNS)]
     except pd.errors.EmptyDataError:
         raise InputError(f"{path} is empty; it must be a CSV file with the columns {', '.join(COLUMNS)}.") from None

@@ -1,6 +1,6 @@
 """Labelled conversations to samples: one side's exchanges, every reply with the facts shown for it and its marks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
@@ -9,8 +9,10 @@ from data_prep.labellers.base import TurnLabels
 from data_prep.marks import add_marks, split_sentences
 from data_prep.placeholders import has_placeholder
 from data_prep.reader import Conversation, Reject
+from data_prep.slips import slipped_turns
 from retrieval.base import Retriever
 from retrieval.dialogue import Dialogue, Hit
+from retrieval.prompt import render
 from retrieval.text import neutralise
 
 _SIDES = {
@@ -54,6 +56,11 @@ class Sample:
             turns += [exchange.message, add_marks(exchange.reply, marked)]
         return Dialogue(self.card, turns)
 
+    @cached_property
+    def turns(self) -> list[str]:
+        """Messages with their facts, and replies, as the model sees them."""
+        return render(self.dialogue, self.hits)
+
 
 @dataclass(frozen=True)
 class SampleSettings:
@@ -83,9 +90,12 @@ def make_samples(
     """
     pending, rejects = [], []
     for conversation, turn_labels in zip(conversations, labels, strict=True):
+        slipped = slipped_turns(conversation, turn_labels)
         for side in _SIDES[settings.sides](conversation):
             view = _view(conversation, side, turn_labels)
-            left_out = (_ungrounded(view) if settings.only_grounded else {}) | _unfillable(view)
+            left_out = _slipped(view, slipped) | _unfillable(view)
+            if settings.only_grounded:
+                left_out = _ungrounded(view) | left_out
             parts, unused = _without(view, left_out)
             rejects += unused
             pending += parts
@@ -146,6 +156,14 @@ def _unfillable(view: Sample) -> dict[int, str]:
     }
 
 
+def _slipped(view: Sample, turns: Collection[int]) -> dict[int, str]:
+    return {
+        place: "reply states a fact of the other side"
+        for place, exchange in enumerate(view.exchanges)
+        if exchange.turn in turns
+    }
+
+
 def _ungrounded(view: Sample) -> dict[int, str]:
     return {place: "reply uses no fact" for place, exchange in enumerate(view.exchanges) if not exchange.used}
 
@@ -171,11 +189,11 @@ def _show(view: Sample, k: int) -> tuple[list[Sample], list[Reject]]:
     """
     shown = []
     for exchange, found in zip(view.exchanges, view.hits, strict=True):
-        missed = sorted(exchange.used.keys() - {hit.index for hit in found})
-        unused = [hit for hit in found if hit.index not in exchange.used]
-        surplus = unused[len(unused) - max(0, len(found) + len(missed) - k) :]
-        hits = [hit for hit in found if hit not in surplus]
-        if missed:
+        hits = found
+        if missed := sorted(exchange.used.keys() - {hit.index for hit in found}):
+            unused = [hit for hit in found if hit.index not in exchange.used]
+            surplus = unused[len(unused) - max(0, len(found) + len(missed) - k) :]
+            hits = [hit for hit in found if hit not in surplus]
             random = Random(f"show-{view.split}-{view.row}-{exchange.turn}")
             for index in missed:
                 hits.insert(random.randint(0, len(hits)), Hit(index, 0.0))

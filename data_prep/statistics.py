@@ -22,7 +22,7 @@ class SplitStatistics:
         self.rejects: Counter[str] = Counter()
         self.reply_words: Counter[int] = Counter()
         self.message_words: Counter[int] = Counter()
-        self.cards: set[int] = set()
+        self.cards: set[int] = set()  # by hash, which is another one in another process: count a source in one
         self.facts: set[str] = set()
 
     def add_source(self, read: Sequence[Conversation], filled: Sequence[Conversation]) -> None:
@@ -57,6 +57,11 @@ class SplitStatistics:
     def add_rejects(self, rejects: Iterable[Reject]) -> None:
         """Count rejects by reason."""
         self.rejects.update(reject.reason for reject in rejects)
+
+    def merge(self, other: "SplitStatistics") -> None:
+        """Add the counts of another part of the split."""
+        for name, mine in vars(self).items():
+            mine.update(getattr(other, name))
 
     def summary(self) -> dict:
         """All of it as JSON types."""

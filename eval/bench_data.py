@@ -10,10 +10,12 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 import pandas as pd
+import psutil
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm import tqdm
 
@@ -71,17 +73,34 @@ def _two_best(message: str, card: list[str]) -> list[int]:
 
 
 def build(spc: Path, out: Path, *options: str) -> tuple[float, float]:
-    """Run the real command in a process of its own: seconds on the wall, peak memory in MiB."""
+    """Run the real command in processes of its own: seconds on the wall, peak memory of all of them in MiB.
+
+    Memory is looked at ten times a second; what processes share is counted for each.
+    """
     command = [sys.executable, "-m", "data_prep.build", "--spc", str(spc), "--out", str(out), "--formats", *FORMATS]
     start = time.perf_counter()
-    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    message = process.stderr.read().decode()
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    if os.waitstatus_to_exitcode(status):
-        raise InputError(f"data_prep.build failed: {message.splitlines()[-1]}")
-    unit = 1024**2 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
-    return seconds, usage.ru_maxrss / unit
+    with TemporaryFile() as log:
+        process = psutil.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=log)
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _memory(process))
+            time.sleep(0.1)
+        seconds = time.perf_counter() - start
+        if process.returncode:
+            log.seek(0)
+            raise InputError(f"data_prep.build failed: {log.read().decode().splitlines()[-1]}")
+    return seconds, peak / 2**20
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes in memory of a process and all that it has started; those that end meanwhile do not count."""
+    total, started = 0, []
+    with suppress(psutil.NoSuchProcess):
+        started = process.children(recursive=True)
+    for one in (process, *started):
+        with suppress(psutil.NoSuchProcess):
+            total += one.memory_info().rss
+    return total
 
 
 def copies(files: dict[str, Path], times: int, out: Path) -> Path:

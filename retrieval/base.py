@@ -41,22 +41,24 @@ class Retriever(ABC):
     def from_state(cls, state: dict, **settings) -> "Retriever":
         """The inverse of ``state``; ``settings`` as in the constructor."""
 
-    def query(self, turns: Sequence[str]) -> str:
-        """The query for the user turn that ends ``turns``: the last ``query_turns`` turns, marks taken out."""
-        return "\n".join(strip_marks(turn) for turn in turns[-self.query_turns :])
+    def queries(self, turns: Sequence[str]) -> list[str]:
+        """The query of each user turn: the last ``query_turns`` turns up to it, a line each, marks taken out."""
+        lines = [strip_marks(turn) for turn in turns]
+        ends = range(1, len(lines) + 1, 2)
+        return ["\n".join(lines[max(0, end - self.query_turns) : end]) for end in ends]
 
     def retrieve(self, dialogues: Sequence[Dialogue]) -> list[list[list[Hit]]]:
         """For each dialogue, for each of its user turns: at most ``k`` hits, best first, ties in card order."""
         places, queries, cards = [], [], []
         for number, dialogue in enumerate(dialogues):
-            for end in range(1, len(dialogue.turns) + 1, 2):
-                places.append(number)
-                queries.append(self.query(dialogue.turns[:end]))
-                cards.append(dialogue.card)
+            asked = self.queries(dialogue.turns)
+            queries += asked
+            places += [number] * len(asked)
+            cards += [dialogue.card] * len(asked)
         found: list[list[list[Hit]]] = [[] for _ in dialogues]
         for number, scores in zip(places, self.scores(queries, cards), strict=True):
-            best = np.argsort(-scores, kind="stable")[: self.k]
-            found[number].append([Hit(int(i), float(scores[i])) for i in best if scores[i] > 0])
+            fitting = [Hit(index, score) for index, score in enumerate(scores.tolist()) if score > 0]
+            found[number].append(sorted(fitting, key=lambda hit: -hit.score)[: self.k])
         return found
 
     def save(self, path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 
 MARK = re.compile(r"\[P([1-9][0-9]*)\]")
+_MARK_AND_SPACE = re.compile(r"[ \t]*" + MARK.pattern)
 
 # What a tokenizer turns into a control token when it stands in plain text: the <|...|> family and Qwen's word tags.
 _CONTROL_TOKEN = re.compile(r"<\|([^<>|\s]{1,40})\|>|<(/?(?:think|tool_call|tool_response))>")
@@ -22,12 +23,13 @@ def marked_indices(text: str) -> list[int]:
 
 def strip_marks(text: str) -> str:
     """``text`` without its marks and the spaces before them."""
-    return re.sub(r"[ \t]*" + MARK.pattern, "", text).strip()
+    # Nearly all text holds no bracket: looking for one first saves most of the time, here and below.
+    return _MARK_AND_SPACE.sub("", text).strip() if "[" in text else text.strip()
 
 
 def neutralise_control_tokens(text: str) -> str:
     """Change ``<|im_end|>`` to ``‹|im_end|›`` and ``<think>`` to ``‹think›``: no control token can be formed."""
-    return _CONTROL_TOKEN.sub(lambda m: f"‹|{m[1]}|›" if m[1] else f"‹{m[2]}›", text)
+    return _CONTROL_TOKEN.sub(lambda m: f"‹|{m[1]}|›" if m[1] else f"‹{m[2]}›", text) if "<" in text else text
 
 
 def neutralise(text: str) -> str:
@@ -35,4 +37,5 @@ def neutralise(text: str) -> str:
 
     Besides the control tokens, ``[P1]`` becomes ``(P1)``: marks come from the model alone.
     """
-    return _MARK_LIKE.sub(r"(\1)", neutralise_control_tokens(text))
+    text = neutralise_control_tokens(text)
+    return _MARK_LIKE.sub(r"(\1)", text) if "[" in text else text

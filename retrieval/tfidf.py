@@ -1,6 +1,7 @@
 """TF-IDF over the facts of a card: cosine of l2-normed vectors, idf fitted once on all training cards."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -40,7 +41,7 @@ class TfidfRetriever(Retriever):
 
     def scores(self, queries: Sequence[str], cards: Sequence[Sequence[str]]) -> list[np.ndarray]:
         """Cosine similarity in [0, 1] of each query with each fact of its card."""
-        lengths = [len(card) for card in cards]
+        lengths = np.array([len(card) for card in cards], dtype=int)
         pair_query = np.repeat(np.arange(len(queries)), lengths)
         number_of: dict[str, int] = {}
         pair_fact = np.array([number_of.setdefault(f, len(number_of)) for card in cards for f in card], dtype=int)
@@ -51,7 +52,7 @@ class TfidfRetriever(Retriever):
                 part = slice(start, start + BATCH)
                 product = query_matrix[pair_query[part]].multiply(fact_matrix[pair_fact[part]])
                 flat[part] = np.asarray(product.sum(axis=1)).ravel()
-        return np.split(flat, np.cumsum(lengths)[:-1]) if lengths else []
+        return [flat[start:end] for start, end in pairwise([0, *lengths.cumsum().tolist()])]
 
     def _vectors(self, texts: Sequence[str]) -> csr_array:
         """Rows of length 1, shape (texts, words). Each distinct line is cut into words once: queries share turns."""

@@ -13,8 +13,6 @@ TurnLabels = list[dict[int, tuple[int, ...]]]
 class Labeller(ABC):
     """Says which facts of its speaker's own card each turn uses, given the turns before it."""
 
-    name: str
-
     @abstractmethod
     def label(self, conversations: Sequence[Conversation]) -> list[TurnLabels]:
         """The labels of each conversation, one dictionary per turn."""

@@ -28,8 +28,6 @@ class EncoderLabeller(Labeller):
     Of a fact 40 tokens are read, of a sentence 64, of a turn 160; what follows is not seen.
     """
 
-    name = "encoder"
-
     def __init__(self, folder: Path):
         network, tokenizer, record = load_labeller(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -39,8 +39,6 @@ WORKERS = 8
 class LlmLabeller(Labeller):
     """Raises InputError if the endpoint or the model's name is missing, or if the model's answers cannot be read."""
 
-    name = "llm"
-
     def __init__(self, cache: Path = CACHE):
         self.model = os.environ.get("LABELLER_MODEL", "")
         if not self.model:

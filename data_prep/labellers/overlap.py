@@ -24,8 +24,6 @@ _GENERIC = frozenset(
 class OverlapLabeller(Labeller):
     """Word overlap; a question uses no fact."""
 
-    name = "overlap"
-
     def label(self, conversations: Sequence[Conversation]) -> list[TurnLabels]:
         """One dictionary per turn."""
         return [

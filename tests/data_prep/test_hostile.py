@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_prep.formats import FORMATS
+from data_prep.formats import FORMATS, Examples
 from data_prep.labellers.overlap import OverlapLabeller
 from data_prep.placeholders import fill
 from data_prep.reader import COLUMNS, Conversation, Turn
@@ -72,5 +72,5 @@ def test_any_conversation_gives_rows_without_a_breach(card, said, missed):
     labels = OverlapLabeller().label([conversation])
     samples, _ = make_samples([conversation], labels, retriever, SampleSettings(missed=missed))
     for form, description in FORMATS.items():
-        for row in description.rows(samples, "en"):
+        for row in description.rows(Examples(samples, "en")):
             assert not list(breaches(ROWS[form].model_validate_json(json.dumps(row)), k=2))

@@ -14,7 +14,8 @@ from retrieval.text import marked_indices
 from retrieval.tfidf import TfidfRetriever
 
 EXCHANGE_REASONS = {
-    "placeholder in an exchange", "reply uses no fact", "reply uses a fact not shown", "reply uses more facts than k",
+    "placeholder in an exchange", "reply states a fact of the other side", "reply uses no fact",
+    "reply uses a fact not shown", "reply uses more facts than k",
 }  # fmt: skip
 
 
@@ -114,6 +115,19 @@ def test_an_exchange_with_an_unknown_placeholder_is_left_out_and_ends_its_sample
     assert [reject.text for reject in rejects] == [
         "It is [band name].\nAny pets?",
         "Your band?\nIt is [band name].",
+    ]
+
+
+def test_a_reply_that_claims_a_fact_of_the_other_side_is_left_out_and_ends_its_sample():
+    texts = ["Hi!", "Hello.", "Your job?", "I mend old clocks.", "Any pets?", "A snake."]
+    turns = [Turn(number % 2, text) for number, text in enumerate(texts)]
+    conversation = Conversation("train", 0, (["I mend old clocks."], ["I keep a snake."]), turns)
+    *_, samples, rejects = made([conversation], "overlap")
+    assert [[exchange.message for exchange in sample.exchanges] for sample in samples if sample.side == 1] == [
+        ["Hi!"], ["Any pets?"],
+    ]  # fmt: skip
+    assert [(reject.reason, reject.text) for reject in rejects] == [
+        ("reply states a fact of the other side", "Your job?\nI mend old clocks.")
     ]
 
 

@@ -88,8 +88,8 @@ def test_best_first_ties_in_card_order_and_nothing_where_nothing_fits():
 
 def test_the_query_is_the_message_and_the_turns_before_it_without_marks():
     turns = ["Any pets?", "A dog. [P2]", "What else?"]
-    assert RETRIEVER.query(turns) == "Any pets?\nA dog.\nWhat else?"
-    assert TfidfRetriever.fit(CARDS, query_turns=1).query(turns) == "What else?"
+    assert RETRIEVER.queries(turns) == ["Any pets?", "Any pets?\nA dog.\nWhat else?"]
+    assert TfidfRetriever.fit(CARDS, query_turns=1).queries(turns) == ["Any pets?", "What else?"]
 
 
 @given(st.text(), st.lists(st.text(), max_size=6))
