@@ -90,6 +90,18 @@ def as_retrieved(tmp_path_factory):
     return out
 
 
+def messages_of_samples(conversation, side, left_out):
+    """The messages of each sample of a side: an exchange that is left out ends one, and the next begins another."""
+    turns = conversation.turns[1:] if conversation.turns[0].side == side else conversation.turns
+    samples = [[]]
+    for message, reply in zip(turns[::2], turns[1::2], strict=False):
+        if (conversation.row, f"{message.text}\n{reply.text}") in left_out:
+            samples.append([])
+        else:
+            samples[-1].append(message.text)
+    return [messages for messages in samples if messages]
+
+
 @pytest.mark.parametrize("form", ["sharegpt", "alpaca"])
 def test_training_and_serving_see_the_same_token_ids(as_retrieved, form, monkeypatch):
     """Every turn of the sample's training split, asked by the client with the texts as they stand in the source."""
@@ -103,24 +115,30 @@ def test_training_and_serving_see_the_same_token_ids(as_retrieved, form, monkeyp
         http_client=httpx2.Client(transport=httpx2.MockTransport(recorder)),
     )  # fmt: skip
     conversations, _ = read_conversations(SAMPLE / FILE_NAMES["train"], "train")
+    rejects = map(json.loads, (as_retrieved / "rejects.jsonl").read_text(encoding="utf-8").splitlines())
+    left_out = {(reject["row"], reject["text"]) for reject in rejects if reject["split"] == "train"}
+    samples = [
+        (conversation.cards[side], messages)
+        for conversation in map(fill, conversations)
+        for side in (0, 1)
+        for messages in messages_of_samples(conversation, side, left_out)
+    ]
     compared = 0
-    for conversation in map(fill, conversations):
-        for side in (0, 1):
-            turns = conversation.turns[1:] if conversation.turns[0].side == side else conversation.turns
-            replies = [turn["value"] for turn in next(sharegpt)["conversations"]][1::2]
-            row = None
-            for number, marked in enumerate(replies):
-                said = [[turns[2 * i].text, replies[i]] for i in range(number)]
-                talk = [
-                    {"role": r, "content": c} for pair in said for r, c in zip(("user", "assistant"), pair, strict=True)
-                ]
-                client.reply([*talk, {"role": "user", "content": turns[2 * number].text}], conversation.cards[side])
-                prompt = llamafactory.request_ids(recorder.body)
-                row = next(rows) if row is None or form == "alpaca" else row
-                assert row["input_ids"][: len(prompt)] == prompt
-                reply = row["labels"][len(prompt) :]
-                target = llamafactory.tokenizer.encode(marked + "<|im_end|>\n", add_special_tokens=False)
-                assert reply[: len(target)] == target
-                compared += 1
+    for card, messages in samples:
+        replies = [turn["value"] for turn in next(sharegpt)["conversations"]][1::2]
+        row, talk = None, []
+        for message, marked in zip(messages, replies, strict=True):
+            talk.append({"role": "user", "content": message})
+            client.reply(talk, card)
+            prompt = llamafactory.request_ids(recorder.body)
+            row = next(rows) if row is None or form == "alpaca" else row
+            assert row["input_ids"][: len(prompt)] == prompt
+            reply = row["labels"][len(prompt) :]
+            target = llamafactory.tokenizer.encode(marked + "<|im_end|>\n", add_special_tokens=False)
+            assert reply[: len(target)] == target
+            talk.append({"role": "assistant", "content": marked})
+            compared += 1
+    assert next(sharegpt, None) is None
     assert next(rows, None) is None
+    assert len(samples) > 2 * len(conversations)  # something was left out: later samples begin in mid-conversation
     assert compared == len(load(as_retrieved / "spc_alpaca_train.json"))
