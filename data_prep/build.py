@@ -211,8 +211,11 @@ def main() -> None:
         _say(str(error))
         sys.exit(2)
     except BrokenProcessPool:
-        _say("A process of the build was ended from outside, probably for want of memory; free some and try again.")
+        _say("\nA process of the build was ended from outside, probably for want of memory; free some and try again.")
         sys.exit(2)
+    except KeyboardInterrupt:
+        _say(f"\nStopped; {out}/ is as it was.")
+        sys.exit(130)
     for split, counts in manifest["splits"].items():
         print(
             f"{split}: {counts['rows_in']:,} rows in, {counts['samples']:,} samples with {counts['replies']:,} replies"

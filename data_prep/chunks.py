@@ -79,14 +79,15 @@ def workers(files: Iterable[Path]) -> Executor:
         return ThreadPoolExecutor(1)
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, *_ALSO_IMPORTED])
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # handed down: Ctrl-C is for this process alone
     forkserver.ensure_running()  # it imports while this process fits the retriever
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return ProcessPoolExecutor(count, context, initializer=_prepare)
 
 
 def _prepare() -> None:
     # Millions of small objects and no cycles among them: looking for some would take a third of the time.
     gc.disable()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process hears it too
     Thread(target=_end_with_parent, daemon=True).start()
 
 

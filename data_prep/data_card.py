@@ -22,8 +22,9 @@ uses one of them ends in its mark (`[P2]`).
 | `{{ name }}.json` | {{ n(rows) }} |
 {%- endfor %}{% endfor %}
 
-Sharegpt: a row a conversation and side. Alpaca: a row a reply (train with `mask_history: true`). DPO: a grounded, \
-rightly cited reply against one that grounds or cites wrongly. KTO: the same replies one by one.
+Sharegpt: a row a conversation and side, more where an exchange in the middle is left out. Alpaca: \
+a row a reply (train with `mask_history: true`). DPO: a grounded, rightly cited reply against one that grounds or \
+cites wrongly. KTO: the same replies one by one.
 
 ## How it was made
 

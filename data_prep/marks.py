@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 
 from retrieval.text import mark
 
-# White space after a full stop that belongs to a title or a name ("Dr. Lee", "St. James") ends no sentence.
+# White space after a full stop that belongs to a title or a name ("Dr. Lee", "St. James", "J. K. Rowling") ends no
+# sentence; but "in the U.S. I" does.
 _SENTENCE_GAP = re.compile(
-    r"(?<=[.!?。！？])(?<!\b[DMSJ]r\.)(?<!\bM[rs]s\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bvs\.)\s+|(?<=[。！？])(?=[^\s])"
+    r"(?<=[.!?。！？])(?<!\b[DMSJ]r\.)(?<!\bM[rs]s\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bvs\.)"
+    r"(?:(?<!\b[A-HJ-Z]\.)|(?=\s+(?:I|My|We|It|They|He|She|You|The|That|But|And|What|How|Do|Have)\b))\s+"
+    r"|(?<=[。！？])(?=[^\s])"
 )
 
 

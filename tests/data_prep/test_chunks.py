@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -51,17 +53,30 @@ def test_results_come_in_order_and_no_more_than_some_chunks_are_taken_ahead():
 
 
 @pytest.mark.slow
-def test_a_killed_build_leaves_no_process_behind(spc_dir, tmp_path):
+@pytest.mark.parametrize("how", ["killed", "Ctrl-C", "a process killed"])
+def test_a_build_that_is_stopped_says_so_and_leaves_no_process_behind(spc_dir, tmp_path, how):
     command = [sys.executable, "-m", "data_prep.build", "--spc", str(spc_dir), "--out", str(tmp_path / "data")]
-    building = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "log"
+    with log.open("w") as stderr:
+        building = psutil.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
     staging = tmp_path / ".data.staging"
     deadline = time.monotonic() + 120
     while not [*staging.glob("sharegpt-*")] and time.monotonic() < deadline:  # a process has begun to write
         time.sleep(0.05)
     started = building.children(recursive=True)
     assert building.poll() is None
-    building.kill()
-    building.wait()
+    if how == "killed":
+        building.kill()
+    elif how == "Ctrl-C":
+        os.killpg(building.pid, signal.SIGINT)
+    else:
+        max(started, key=lambda process: process.create_time()).kill()
+    code = building.wait()
     _, alive = psutil.wait_procs(started, timeout=20)
     assert len(started) >= 3  # a resource tracker, a fork server, and those that it has forked
     assert not alive
+    assert code == {"killed": -signal.SIGKILL, "Ctrl-C": 130, "a process killed": 2}[how]
+    said = log.read_text(encoding="utf-8")
+    assert {"killed": "", "Ctrl-C": "Stopped;", "a process killed": "ended from outside"}[how] in said.splitlines()[-1]
+    assert "Traceback" not in said
+    assert not (tmp_path / "data").exists()
