@@ -18,7 +18,7 @@ help: ## list the commands
 demo: $(VENV) ## see it all on a CPU: sample, training, API, three questions; a few minutes
 	@$(RUN) -m inference.demo
 
-test: $(VENV) ## run every test; on two cores about 20 minutes
+test: $(VENV) ## run every test; on two cores about 15 minutes
 	@$(RUN) -m pytest
 
 test-fast: $(VENV) ## run the tests that take seconds

@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
 
@@ -70,7 +71,7 @@ def build(settings: Settings, out: Path) -> dict:
         statistics, rows_out = {}, {}
         with (staging / "rejects.jsonl").open("wb") as rejects:
             for split, path in files.items():
-                statistics[split], rows_out[split] = _build_split(split, path, labeller, make, pool, staging, rejects)
+                statistics[split], rows_out[split] = _build_split(split, path, labeller, make, pool, rejects)
         for split, counted in statistics.items():
             manifest["splits"][split] = counted.summary() | {"rows_out": rows_out[split]}
             if split in HELD_OUT:
@@ -99,14 +100,14 @@ def _fit(path: Path, settings: Settings) -> Retriever:
 
 
 def _build_split(
-    split: str, path: Path, labeller: Labeller, make: RowMaker, pool: Executor, folder: Path, rejects
+    split: str, path: Path, labeller: Labeller, make: RowMaker, pool: Executor, rejects: BinaryIO
 ) -> tuple[SplitStatistics, dict[str, int]]:
     """Write the dataset files of one split; statistics, and the rows of each file."""
     statistics = SplitStatistics()
     with ExitStack() as stack:
-        files = {
-            form: stack.enter_context(JsonArray(folder / f"{dataset_name(form, split)}.json")) for form in make.formats
-        }
+        files = {}
+        for form in make.formats:
+            files[form] = stack.enter_context(JsonArray(make.folder / f"{dataset_name(form, split)}.json"))
         for chunk in made_in_order(make, _labelled_chunks(split, path, labeller, statistics), pool):
             for form, rows in chunk.files.items():
                 files[form].add(*rows)

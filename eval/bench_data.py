@@ -128,9 +128,9 @@ def measure(files: dict[str, Path], times: int) -> dict:
         start = time.perf_counter()
         loop_replies = obvious_loop(files, folder / "loop")
         loop = time.perf_counter() - start
-    talks = [fill(talk) for talk in read_conversations(files["valid"], "valid")[0][:LABELLED]]
+    conversations = [fill(conversation) for conversation in read_conversations(files["valid"], "valid")[0][:LABELLED]]
     start = time.perf_counter()
-    EncoderLabeller(MODEL).label(talks)
+    EncoderLabeller(MODEL).label(conversations)
     labelling = time.perf_counter() - start
     return {
         "build": {"replies": sum(counts["replies"] for counts in manifest["splits"].values()),
@@ -141,7 +141,7 @@ def measure(files: dict[str, Path], times: int) -> dict:
                   "once": {"seconds": round(once[0], 1), "peak_mib": round(once[1])},
                   "many": {"seconds": round(many[0], 1), "peak_mib": round(many[1])},
                   "times_longer": round(many[0] / once[0], 2)},
-        "encoder": {"conversations": len(talks), "seconds": round(labelling, 1)},
+        "encoder": {"conversations": len(conversations), "seconds": round(labelling, 1)},
         "cores": os.cpu_count(),
     }  # fmt: skip
 

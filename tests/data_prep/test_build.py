@@ -1,22 +1,16 @@
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
-from pathlib import Path
 
 import pytest
 
 from data_prep.data_card import data_card
-from data_prep.folder import replaced_folder
 from data_prep.formats import FORMATS, dataset_name
 from data_prep.reader import COLUMNS, read_conversations
 from data_prep.sources import FILE_NAMES, NEW_PERSONA, SAMPLE
@@ -197,86 +191,6 @@ def test_a_comma_too_many_at_the_ends_of_lines_shifts_nothing(tmp_path):
     assert load(tmp_path / "data" / "spc_sharegpt_test.json") == []
 
 
-def test_a_missing_folder_and_a_missing_file_are_named(tmp_path):
-    done = python_m("data_prep.build", "--spc", str(tmp_path / "nowhere"))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "nowhere" in done.stderr
-    (tmp_path / "empty").mkdir()
-    done = python_m("data_prep.build", "--spc", str(tmp_path / "empty"))
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert FILE_NAMES["train"] in done.stderr
-
-
-def test_without_the_hub_one_sentence_names_the_other_sources(tmp_path):
-    # The real hub client, pointed at a port where nobody listens: HF_ENDPOINT is honoured, or it would go elsewhere.
-    env = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
-    done = python_m("data_prep.build", "--out", str(tmp_path / "data"), env=env)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    sentence = done.stderr.splitlines()[-1]
-    assert "SPC=sample" in sentence
-    assert "SPC=<folder" in sentence
-    assert "http://127.0.0.1:9" in sentence
-    assert not (tmp_path / "data").exists()
-
-
-class FakeHub(BaseHTTPRequestHandler):
-    """Answers as the hub does for the three files of the dataset, with the sample's content or what ``spoil`` makes."""
-
-    spoil = staticmethod(lambda content: content)
-
-    def do_GET(self):
-        repository = "/datasets/google/Synthetic-Persona-Chat/resolve/main/data/"
-        path = SAMPLE / self.path.removeprefix(repository)
-        if not self.path.startswith(repository) or not path.is_file():
-            self.send_error(404)
-            return
-        content = path.read_bytes()
-        self.send_response(200)
-        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(self.spoil(content))
-
-    do_HEAD = do_GET
-
-    def log_message(self, *_):
-        pass
-
-
-@contextmanager
-def hub(spoil=None):
-    handler = type("Handler", (FakeHub,), {"spoil": staticmethod(spoil)} if spoil else {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-def build_from_hub(endpoint, tmp_path):
-    env = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
-    return python_m("data_prep.build", "--out", str(tmp_path / "data"), env=env)
-
-
-def test_the_hub_is_the_default_source_and_a_mirror_will_do(sample_data, tmp_path):
-    with hub() as endpoint:
-        done = build_from_hub(endpoint, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert load(tmp_path / "data" / "manifest.json")["source"] == "hub"
-    for name in ("spc_sharegpt_train.json", "retriever.json", "rejects.jsonl"):
-        assert (tmp_path / "data" / name).read_bytes() == (sample_data / name).read_bytes()
-
-
-def test_a_mirror_that_breaks_off_is_one_sentence(tmp_path):
-    with hub(lambda content: content[:20]) as endpoint:
-        done = build_from_hub(endpoint, tmp_path)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    assert "SPC=sample" in done.stderr.splitlines()[-1]
-
-
 def test_a_killed_run_leaves_the_previous_data(sample_data, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(sample_data, data)
@@ -312,52 +226,9 @@ def test_datasets_of_ones_own_survive_a_build(sample_data, tmp_path):
     assert load(data / "dataset_info.json")["my_dataset"] == {"file_name": "mine/rows.json"}
 
 
-def test_a_run_killed_between_the_renames_is_mended(tmp_path):
-    (tmp_path / ".data.previous").mkdir()
-    (tmp_path / ".data.previous" / "old").touch()
-    with pytest.raises(RuntimeError, match="stop"), replaced_folder(tmp_path / "data"):
-        raise RuntimeError("stop")
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["old"]
-
-
-def test_an_interrupt_between_the_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "old").touch()
-    real = Path.rename
-
-    def rename(path, target):
-        if path.name == ".data.staging":
-            raise KeyboardInterrupt
-        return real(path, target)
-
-    monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(KeyboardInterrupt), replaced_folder(tmp_path / "data") as staging:
-        (staging / "new").touch()
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["old"]
-
-
-def test_a_linked_folder_stays_a_link(tmp_path):
-    (tmp_path / "disk" / "data").mkdir(parents=True)
-    (tmp_path / "data").symlink_to(tmp_path / "disk" / "data")
-    for name in ("first", "second"):
-        with replaced_folder(tmp_path / "data") as staging:
-            (staging / name).touch()
-    assert (tmp_path / "data").is_symlink()
-    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["first", "second"]
-
-
 def test_a_broken_dataset_info_of_ones_own_is_named_before_the_work(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "dataset_info.json").write_text('{"mine": {},}')
     done = python_m("data_prep.build", "--spc", "sample", "--out", str(tmp_path / "data"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "dataset_info.json" in done.stderr
-
-
-def test_two_builds_at_once_do_not_mix(tmp_path):
-    with replaced_folder(tmp_path / "data") as staging:
-        done = python_m("data_prep.build", "--spc", "sample", "--out", str(tmp_path / "data"))
-        assert done.returncode == 2
-        assert "Another run" in done.stderr
-        (staging / "whole").touch()
-    assert [path.name for path in (tmp_path / "data").iterdir()] == ["whole"]

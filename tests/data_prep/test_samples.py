@@ -104,31 +104,23 @@ def test_each_side_learns_its_own_replies_with_its_own_card():
     assert [sample.card for sample in samples] == [["I have a cat."], ["I keep a snake."]]
 
 
-def test_an_exchange_with_an_unknown_placeholder_is_left_out_and_ends_its_sample():
-    texts = ["Hi!", "Hello.", "Your band?", "It is [band name].", "Any pets?", "A snake."]
-    turns = [Turn(number % 2, text) for number, text in enumerate(texts)]
-    conversation = Conversation("train", 0, (["I have a cat."], ["I keep a snake."]), turns)
-    *_, samples, rejects = made([conversation], "overlap")
-    assert [[exchange.message for exchange in sample.exchanges] for sample in samples if sample.side == 1] == [
-        ["Hi!"], ["Any pets?"],
-    ]  # fmt: skip
-    assert [reject.text for reject in rejects] == [
-        "It is [band name].\nAny pets?",
-        "Your band?\nIt is [band name].",
-    ]
-
-
-def test_a_reply_that_claims_a_fact_of_the_other_side_is_left_out_and_ends_its_sample():
-    texts = ["Hi!", "Hello.", "Your job?", "I mend old clocks.", "Any pets?", "A snake."]
+@pytest.mark.parametrize(
+    ("reply", "reason", "sides"),
+    [
+        ("It is [band name].", "placeholder in an exchange", 2),
+        ("I mend old clocks.", "reply states a fact of the other side", 1),
+    ],
+)
+def test_an_exchange_that_is_left_out_ends_its_sample(reply, reason, sides):
+    texts = ["Hi!", "Hello.", "And you?", reply, "Any pets?", "A snake."]
     turns = [Turn(number % 2, text) for number, text in enumerate(texts)]
     conversation = Conversation("train", 0, (["I mend old clocks."], ["I keep a snake."]), turns)
     *_, samples, rejects = made([conversation], "overlap")
     assert [[exchange.message for exchange in sample.exchanges] for sample in samples if sample.side == 1] == [
         ["Hi!"], ["Any pets?"],
     ]  # fmt: skip
-    assert [(reject.reason, reject.text) for reject in rejects] == [
-        ("reply states a fact of the other side", "Your job?\nI mend old clocks.")
-    ]
+    assert {reject.reason for reject in rejects} == {reason}
+    assert [reject.text for reject in rejects] == [f"{reply}\nAny pets?", f"And you?\n{reply}"][-sides:]
 
 
 CARD = ["I sing.", "I drive a bus.", "I have a cat."]

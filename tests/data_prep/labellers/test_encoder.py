@@ -63,8 +63,8 @@ def test_the_shipped_labels_are_the_shipped_labellers(labeller):
     ]
     looked_up = precomputed.label(talks)
     assert precomputed.encoder is None
-    for talk, labels in zip(labeller.scores(talks), looked_up, strict=True):
-        for turn, used in zip(talk, labels, strict=True):
+    for scores, labels in zip(labeller.scores(talks), looked_up, strict=True):
+        for turn, used in zip(scores, labels, strict=True):
             for fact, logits in turn.items():
                 near = np.flatnonzero(np.abs(logits - labeller.threshold) < 0.25)
                 over = np.flatnonzero(logits >= labeller.threshold)
