@@ -1,11 +1,12 @@
 # `make` or `make help` lists what there is. Everything runs from this folder, in .venv, which the first call builds.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast data check train serve webui export tiny labeller bench-data lint format clean
+.PHONY: help demo test test-fast data check train serve webui export tiny labeller retriever bench-data bench-retrieval lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
 CONFIG ?= qwen3-1.7b/lora
+RETRIEVER ?= small
 ARGS ?=
 PORT ?= $(or $(API_PORT),8000)
 
@@ -13,7 +14,7 @@ VENV := .venv/.ready
 RUN := .venv/bin/python
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: $(VENV) ## see it all on a CPU: sample, training, API, three questions; a few minutes
 	@$(RUN) -m inference.demo
@@ -53,6 +54,17 @@ tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; about an hour on two cor
 labeller: $(VENV) ## retrain the grounding labeller on the labels that ship, from SPC= and ENCODER=; hours on two cores
 	@$(RUN) -m data_prep.labellers.train --spc "$(SPC)" $(if $(ENCODER),--encoder "$(ENCODER)") $(ARGS)
 	@$(RUN) -m data_prep.labellers.precomputed --spc "$(SPC)"
+
+# `small` learns in a minute on two cores, `encoder` in an hour.
+retriever: $(VENV) ## retrain RETRIEVER=small (default) or encoder from SPC= and ENCODER=, and measure it
+	@$(RUN) -m data_prep.retrieval_examples --spc "$(SPC)"
+	@$(RUN) -m retrieval.training.words --facts saves/retriever/facts.txt
+	@$(RUN) -m retrieval.training.$(RETRIEVER) --examples saves/retriever/train.jsonl $(if $(ENCODER),--encoder "$(ENCODER)") $(ARGS)
+	@$(RUN) -m eval.retrieval --gold saves/retriever/kept_back.gold.jsonl --retriever tfidf,$(RETRIEVER) \
+	  --json saves/retriever/$(RETRIEVER)_kept_back.json
+
+bench-retrieval: $(VENV) ## measure the speed of retrieval against the obvious ways, on SPC=
+	@$(RUN) -m eval.bench_retrieval --spc "$(SPC)" --json reports/results/bench_retrieval.json $(ARGS)
 
 bench-data: $(VENV) ## measure the speed and memory of `make data` against the obvious loop, on SPC=
 	@$(RUN) -m eval.bench_data --spc "$(SPC)" --json reports/results/bench_data.json $(ARGS)

@@ -1,9 +1,9 @@
 """Build the datasets: ``python -m data_prep.build --spc hub|sample|FOLDER`` (``make data``).
 
 Reads the SPC files a thousand conversations at a time, labels which facts each reply uses, retrieves the facts of every
-turn, marks the replies, and writes ``data/``: the dataset files, ``dataset_info.json``, the fitted ``retriever.json``
-that serving opens again, ``manifest.json``, ``DATA_CARD.md`` and ``rejects.jsonl``. The folder is replaced in one step
-at the end: a run that dies leaves it as it was.
+turn, marks the replies, and writes ``data/``: the dataset files, ``dataset_info.json``, ``retriever.json``, which says
+what serving must retrieve with, ``manifest.json``, ``DATA_CARD.md`` and ``rejects.jsonl``. The folder is replaced in
+one step at the end: a run that dies leaves it as it was.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import orjson
 
-from data_prep.chunks import SEPARATOR, RowMaker, made_in_order, workers
+from data_prep.chunks import MOST_PROCESSES, SEPARATOR, RowMaker, made_in_order, workers
 from data_prep.data_card import data_card
 from data_prep.errors import InputError
 from data_prep.folder import replaced_folder
@@ -29,13 +29,12 @@ from data_prep.labellers.base import Labeller
 from data_prep.labellers.registry import LABELLERS
 from data_prep.placeholders import fill
 from data_prep.provenance import git_hash, sha256
-from data_prep.reader import CARD_COLUMNS, read_chunks, read_tables, split_card
+from data_prep.reader import read_chunks
 from data_prep.samples import MISSED, SIDES, SampleSettings
 from data_prep.sources import FILE_NAMES, HELD_OUT, NEW_PERSONA, find_files
 from data_prep.statistics import SplitStatistics
-from retrieval.base import Retriever
 from retrieval.prompt import SYSTEM_PROMPTS
-from retrieval.tfidf import TfidfRetriever
+from retrieval.registry import entries, open_retriever, save_retriever
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,9 @@ class Settings:
     spc: str
     samples: SampleSettings = field(default_factory=SampleSettings)
     new_persona: bool = False
-    language: str = "en"
-    query_turns: int = 3
+    retriever: str = "small"
     k: int = 2
+    language: str = "en"
     labeller: str = "encoder"
     formats: tuple[str, ...] = tuple(FORMATS)
 
@@ -57,14 +56,19 @@ def build(settings: Settings, out: Path) -> dict:
     files = find_files(settings.spc, settings.new_persona)
     info = _own_entries_kept(out, dataset_info(settings.formats, list(files)))
     labeller = LABELLERS[settings.labeller]()
+    try:
+        retriever = open_retriever(settings.retriever, k=settings.k, language=settings.language)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    processes = 1 if retriever.uses_all_cores else MOST_PROCESSES
     # Inside the folder's context: no process may write there any more when it is replaced.
-    with replaced_folder(out, ours=_every_file()) as staging, workers(files.values()) as pool:
-        retriever = _fit(files["train"], settings)
+    with replaced_folder(out, ours=_every_file()) as staging, workers(files.values(), processes) as pool:
         make = RowMaker(retriever, settings.samples, settings.formats, settings.language, staging)
         manifest = {
             "source": settings.spc,
             "input_sha256": {path.name: sha256(path) for path in files.values()},
-            "settings": asdict(settings) | {"retriever": retriever.name},
+            "settings": asdict(settings),
+            "retriever": {"identity": retriever.identity, "entry": retriever.entry},
             "git": git_hash(),
             "splits": {},
         }
@@ -78,7 +82,7 @@ def build(settings: Settings, out: Path) -> dict:
                 manifest["splits"][split]["leaks"] = {
                     other: counted.shared_with(statistics[other]) for other in statistics if other not in HELD_OUT
                 }
-        retriever.save(staging / "retriever.json")
+        save_retriever(staging / "retriever.json", retriever)
         _write_json(staging / "dataset_info.json", info)
         _write_json(staging / "manifest.json", manifest)
         (staging / "DATA_CARD.md").write_text(data_card(manifest), encoding="utf-8")
@@ -88,15 +92,6 @@ def build(settings: Settings, out: Path) -> dict:
 def _every_file() -> frozenset[str]:
     """The dataset files that any build may write: what this one leaves out must not stay behind from another."""
     return frozenset(f"{name}.json" for name in dataset_info(FORMATS, [*FILE_NAMES, *NEW_PERSONA]))
-
-
-def _fit(path: Path, settings: Settings) -> Retriever:
-    tables = read_tables(path)
-    cards = (split_card(cell) for table in tables for column in CARD_COLUMNS for cell in table[column])
-    try:
-        return TfidfRetriever.fit(cards, query_turns=settings.query_turns, k=settings.k, language=settings.language)
-    except ValueError:
-        raise InputError(f"{path} holds no fact with a word in it; its persona columns must list facts.") from None
 
 
 def _build_split(
@@ -114,6 +109,8 @@ def _build_split(
             rejects.writelines(orjson.dumps(reject) + b"\n" for reject in chunk.rejects)
             statistics.merge(chunk.statistics)
             _say(f"\r{split}: {statistics.counts['samples']:,} samples", end="")
+    if not statistics.facts:
+        raise InputError(f"{path} holds no fact; its persona columns must list facts.")
     rows_out = {dataset_name(form, split): file.rows for form, file in files.items()}
     _say(f"\r{split}: {statistics.counts['conversations']:,} conversations, {statistics.counts['samples']:,} samples")
     return statistics, rows_out
@@ -188,8 +185,7 @@ def parser() -> argparse.ArgumentParser:
     add("--new-persona", action="store_true", help="also build SPC's conversations between new cards (11,001 more)")
     add("--out", type=Path, default=Path("data"), help="folder to write (default: data)")
     add("--language", choices=sorted(SYSTEM_PROMPTS), default="en", help="of the system line")
-    add("--query-turns", type=int, choices=range(1, 10), default=3, metavar="N",
-        help="turns in the query, the message included (default: 3)")  # fmt: skip
+    add("--retriever", choices=entries(), default="small", help="of retrieval/retrievers.yaml (default: small)")
     add("--k", type=int, choices=range(10), default=2, metavar="N", help="facts a turn gets at most (default: 2)")
     add("--labeller", choices=LABELLERS, default="encoder", help="who says which facts a reply uses (default: encoder)")
     add("--formats", choices=FORMATS, nargs="+", default=list(FORMATS), help="datasets to write (default: all)")

@@ -71,16 +71,16 @@ class RowMaker:
         return made
 
 
-def workers(files: Iterable[Path]) -> Executor:
-    """A pool of processes; for little input a thread, since a process takes seconds to start."""
+def workers(files: Iterable[Path], most: int) -> Executor:
+    """A pool of ``most`` processes; for little input a thread, since a process takes seconds to start."""
     size = sum(path.stat().st_size for path in files)
-    count = min(os.cpu_count() or 1, MOST_PROCESSES, size // WORTH_A_PROCESS)
+    count = min(os.cpu_count() or 1, most, size // WORTH_A_PROCESS)
     if count < 2:
         return ThreadPoolExecutor(1)
     context = get_context("forkserver")
     context.set_forkserver_preload([__name__, *_ALSO_IMPORTED])
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # handed down: Ctrl-C is for this process alone
-    forkserver.ensure_running()  # it imports while this process fits the retriever
+    forkserver.ensure_running()  # it imports while this process goes on
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     return ProcessPoolExecutor(count, context, initializer=_prepare)
 

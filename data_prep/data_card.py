@@ -28,8 +28,7 @@ cites wrongly. KTO: the same replies one by one.
 
 ## How it was made
 
-- Facts: retriever `{{ settings.retriever }}`, query of {{ settings.query_turns }} turns, at most {{ settings.k }} \
-facts.
+- Facts: retriever `{{ settings.retriever }}` ({{ retriever.identity }}), at most {{ settings.k }} facts.
 - Used facts: labeller `{{ settings.labeller }}`{% if settings.labeller == "encoder" %}, which learned from \
 labels that a language model made{% endif %}. No person checked them; some are wrong.
 - Replies that use a fact which retrieval missed: `{{ settings.samples.missed }}`, \

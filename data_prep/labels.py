@@ -4,9 +4,10 @@ The labels were made by a language model that read the replies, not by people; `
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 
 from data_prep.errors import InputError
 from data_prep.keys import conversation_key, reply_key
@@ -14,19 +15,29 @@ from data_prep.placeholders import fill
 from data_prep.reader import Conversation, Turn
 
 LABELS = Path(__file__).parent / "label_files"
+SPEAKERS = ("User 1", "User 2")
+HISTORY = 4  # turns before the message in the gold format
+
+
+KEPT_BACK = 800  # labelled replies of train that nothing is trained on, to measure on
+KEPT_BACK_SEED = 20261121
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """A conversation of SPC, and for each labelled turn the facts it uses, counted from 0. Unlabelled turns lack."""
+    """A conversation of SPC, and for each labelled turn the facts it uses, counted from 0. Unlabelled turns lack.
+
+    ``relevant``: the facts that an ideal reply could rest on, where that was labelled too.
+    """
 
     conversation: Conversation
     used: dict[int, frozenset[int]]
+    relevant: dict[int, frozenset[int]] = field(default_factory=dict)
 
 
 def labelled_replies(conversations: Iterable[Conversation], split: str) -> list[Labelled]:
     """The gold labels of ``train`` or ``valid`` joined to SPC: one labelled turn each, placeholders filled."""
-    rows = {row["key"]: row["used"] for _, row in _json_lines(LABELS / f"gold_{split}.jsonl")}
+    rows = {row["key"]: row for _, row in _json_lines(LABELS / f"gold_{split}.jsonl")}
     joined = {}
     for conversation in conversations:
         turns = conversation.turns
@@ -34,7 +45,8 @@ def labelled_replies(conversations: Iterable[Conversation], split: str) -> list[
             side = turns[number].side
             key = reply_key(conversation.cards[side], turns[number - 1].text, turns[number].text)
             if key in rows and key not in joined:
-                joined[key] = Labelled(fill(conversation), {number: _from_zero(rows[key])})
+                used, relevant = ({number: _from_zero(rows[key][name])} for name in ("used", "relevant"))
+                joined[key] = Labelled(fill(conversation), used, relevant)
     return list(joined.values())
 
 
@@ -48,6 +60,24 @@ def labelled_conversations(conversations: Iterable[Conversation], split: str) ->
         for conversation in conversations
         if (used := rows.get(conversation_key(conversation))) is not None
     ]
+
+
+def kept_back(replies: Sequence[Labelled], conversations: Sequence[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
+    """Labelled replies to train on, and ``KEPT_BACK`` others whose conversations are not trained on at all.
+
+    ``conversations``: those that are labelled whole, and trained on.
+    """
+    rows = {item.conversation.row for item in conversations}
+    free = sorted({item.conversation.row for item in replies} - rows)
+    Random(KEPT_BACK_SEED).shuffle(free)
+    held: list[Labelled] = []
+    held_rows: set[int] = set()
+    for row in free:
+        if len(held) >= KEPT_BACK:
+            break
+        held_rows.add(row)
+        held += [item for item in replies if item.conversation.row == row]
+    return [item for item in replies if item.conversation.row not in held_rows], held
 
 
 def _from_zero(facts: Iterable[int]) -> frozenset[int]:
@@ -89,6 +119,23 @@ def read_gold(path: Path) -> list[GoldItem]:
     return items
 
 
+def gold_row(item: Labelled) -> dict:
+    """The one labelled turn of ``item`` in the gold format, with the four turns before the message."""
+    [number], turns = item.used, item.conversation.turns
+    said = [f"{SPEAKERS[turn.side]}: {turn.text}" for turn in turns[max(0, number - HISTORY - 1) : number - 1]]
+    side = turns[number].side
+    return {
+        "id": f"{item.conversation.split}-{item.conversation.row}-{number}",
+        "responder": SPEAKERS[side],
+        "persona": item.conversation.cards[side],
+        "history": said,
+        "query": turns[number - 1].text,
+        "reply": turns[number].text,
+        "used": [fact + 1 for fact in sorted(item.used[number])],
+        "relevant": [fact + 1 for fact in sorted(item.relevant[number])],
+    }
+
+
 def _gold_item(row: dict) -> GoldItem:
     side = _side(row["responder"])
     history = [turn.split(": ", 1) for turn in row["history"]]
@@ -102,7 +149,7 @@ def _gold_item(row: dict) -> GoldItem:
 
 
 def _side(speaker: str) -> int:
-    return {"User 1": 0, "User 2": 1}[speaker]
+    return SPEAKERS.index(speaker)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict]]:

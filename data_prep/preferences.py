@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from data_prep.labellers.overlap import telling_words, used_facts
-from data_prep.marks import add_marks, split_sentences
+from data_prep.marks import add_marks
 from data_prep.samples import Exchange, Sample
+from retrieval.sentences import split_sentences
 
 # First-person claims and their opposites, for the rejected reply that contradicts its fact.
 _STATE = (

@@ -6,13 +6,14 @@ from functools import cached_property
 from random import Random
 
 from data_prep.labellers.base import TurnLabels
-from data_prep.marks import add_marks, split_sentences
+from data_prep.marks import add_marks
 from data_prep.placeholders import has_placeholder
 from data_prep.reader import Conversation, Reject
 from data_prep.slips import slipped_turns
 from retrieval.base import Retriever
 from retrieval.dialogue import Dialogue, Hit
 from retrieval.prompt import render
+from retrieval.sentences import split_sentences
 from retrieval.text import neutralise
 
 _SIDES = {
@@ -107,7 +108,7 @@ def make_samples(
         again = []
         for view, hits in zip(pending, found, strict=True):
             shown = replace(view, hits=_distractors_thinned(view, hits, settings.distractors))
-            parts, unused = MISSED[settings.missed].apply(shown, retriever.k)
+            parts, unused = MISSED[settings.missed].apply(shown, retriever.settings.k)
             rejects += unused
             if [part.exchanges for part in parts] == [view.exchanges]:
                 samples += parts

@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 
 from data_prep.labellers.base import TurnLabels
 from data_prep.labellers.overlap import telling_words
-from data_prep.marks import split_sentences
 from data_prep.reader import Conversation, Turn
+from retrieval.sentences import split_sentences
 
 LEAST_WORDS = 2  # telling words of a fact; those with fewer are too common to tell whose they are
 _FIRST_PERSON = re.compile(r"\b(?:I|my|mine|we|our)\b", re.IGNORECASE)

@@ -1,7 +1,6 @@
 """How well labellers find the facts that a reply uses: ``python -m eval.grounding --gold FILE --json OUT``.
 
-Precision, recall and F1 over (reply, fact) pairs, with 95 % intervals from a bootstrap over replies (percentile
-method, Efron and Tibshirani 1993).
+Precision, recall and F1 over (reply, fact) pairs, with 95 % intervals from a bootstrap over replies.
 """
 
 import argparse
@@ -10,30 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from data_prep.errors import InputError
 from data_prep.labellers.registry import LABELLERS
 from data_prep.labels import GoldItem, read_gold
+from eval.intervals import RESAMPLES, SEED, cell, f1, precision, recall, with_interval
 from eval.results import write_result
-
-RESAMPLES = 2000
-SEED = 0
-
-
-def precision(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Share of the pairs found that are right; 0 where nothing is found."""
-    return tp.sum(axis) / np.maximum(tp.sum(axis) + fp.sum(axis), 1)
-
-
-def recall(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Share of the labelled pairs that are found; 0 where none is labelled."""
-    return tp.sum(axis) / np.maximum(tp.sum(axis) + fn.sum(axis), 1)
-
-
-def f1(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Harmonic mean of precision and recall."""
-    return 2 * tp.sum(axis) / np.maximum(2 * tp.sum(axis) + fp.sum(axis) + fn.sum(axis), 1)
 
 
 def score(items: Sequence[GoldItem], found: Sequence[set[int]]) -> dict[str, dict[str, float]]:
@@ -44,16 +25,7 @@ def score(items: Sequence[GoldItem], found: Sequence[set[int]]) -> dict[str, dic
             for item, facts in zip(items, found, strict=True)
         ]
     ).T
-    if len(items) < 2:
-        raise InputError("A bootstrap needs at least two labelled replies; name a file with more.")
-    scores = {}
-    for measure in (precision, recall, f1):
-        interval = bootstrap(
-            (tp, fp, fn), measure, paired=True, vectorized=True, method="percentile", n_resamples=RESAMPLES, rng=SEED
-        ).confidence_interval
-        values = {"value": measure(tp, fp, fn), "low": interval.low, "high": interval.high}
-        scores[measure.__name__] = {name: round(float(value), 4) for name, value in values.items()}
-    return scores
+    return {measure.__name__: with_interval(measure, tp, fp, fn) for measure in (precision, recall, f1)}
 
 
 def evaluate(gold: Path, names: Sequence[str], out: Path) -> dict[str, dict]:
@@ -94,8 +66,7 @@ def main() -> None:
         sys.exit(2)
     print(f"{'labeller':10} {'precision':>20} {'recall':>20} {'F1':>20}")
     for name, measures in scores.items():
-        cells = (f"{m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for m in measures.values())
-        print(f"{name:10}", *(f"{cell:>20}" for cell in cells))
+        print(f"{name:10}", *(f"{cell(measure):>20}" for measure in measures.values()))
 
 
 if __name__ == "__main__":

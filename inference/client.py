@@ -19,20 +19,22 @@ import openai
 
 from retrieval.base import Retriever
 from retrieval.dialogue import Dialogue, Hit
-from retrieval.prompt import SYSTEM_PROMPTS, render
+from retrieval.prompt import SYSTEM_PROMPTS, fact_lines, render
 from retrieval.registry import load_retriever
-from retrieval.text import mark, marked_indices
+from retrieval.store import FactStore
+from retrieval.text import CARD, DOCUMENTS, mark, marked_indices
 
 BASE_URL = "http://127.0.0.1:8000/v1"
 
 
 @dataclass(frozen=True)
 class Citation:
-    """A fact with its mark (``[P3]``) and its retrieval score."""
+    """A fact with its mark (``[P3]``) and its retrieval score; or a chunk of a document, ``[D3]``, with its source."""
 
     mark: str
     fact: str
     score: float
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Reply:
 class PersonaClient:
     """``PersonaClient(base_url, api_key, retriever).reply(messages, card)``.
 
-    ``retriever`` must be the one the training data was made with (``load_retriever(Path("data/retriever.json"))``).
-    ``model`` names the served model; None takes the first that the API lists. ``http_client`` is handed to ``openai``.
+    ``retriever`` must be the one the training data was made with: ``load_retriever(Path("data/retriever.json"))``, or
+    the copy beside the model. ``documents`` are shown below the facts, where they fit. ``model`` names the served
+    model; None takes the first that the API lists. ``http_client`` is handed to ``openai``.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PersonaClient:
         api_key: str,
         retriever: Retriever,
         *,
+        documents: FactStore | None = None,
         model: str | None = None,
         http_client: httpx2.Client | None = None,
     ):
@@ -67,13 +71,25 @@ class PersonaClient:
             http_client = openai.DefaultHttpxClient(trust_env=False)
         self._api = openai.OpenAI(base_url=base_url, api_key=api_key, http_client=http_client)
         self._retriever = retriever
+        self._documents = documents
         self._model = model
 
     @cached_property
     def model(self) -> str:
-        """The name of the model that is asked."""
-        if self._model:
-            return self._model
+        """The name of the model that is asked.
+
+        Raises ValueError if the API lists none, or if it says ``persona@<identity>`` of another retriever than ours.
+        """
+        name = self._model or self._first_model()
+        trained_with, ours = name.partition("@")[2], self._retriever.identity
+        if trained_with and trained_with != ours:
+            raise ValueError(
+                f"The model served was trained on facts that {trained_with} retrieved, but this retriever is {ours};"
+                " name the retriever.json beside the model with --retriever."
+            )
+        return name
+
+    def _first_model(self) -> str:
         served = self._api.models.list().data
         if not served:
             raise ValueError("The API lists no model; name the one it serves with --model.")
@@ -87,16 +103,15 @@ class PersonaClient:
         are (``temperature=0``, ``max_tokens=80``). Raises ValueError for an empty card, for other roles and for content
         that is no text, and what ``openai`` raises when the API cannot be reached or refuses.
         """
-        prompt, dialogue, hits = self.prompt(messages, card)
+        prompt, retrieved = self.prompt(messages, card)
         completion = self._api.chat.completions.create(model=self.model, messages=prompt, **options)
         text = completion.choices[0].message.content or ""
-        retrieved = [_citation(dialogue, hit) for hit in hits]
         shown = {citation.mark: citation for citation in retrieved}
-        marks = [mark(index) for index in marked_indices(text)]
+        marks = [mark(index, letter) for letter in (CARD, DOCUMENTS) for index in marked_indices(text, letter)]
         return Reply(text, [shown[m] for m in marks if m in shown], retrieved, [m for m in marks if m not in shown])
 
-    def prompt(self, messages: Sequence[dict], card: Sequence[str]) -> tuple[list[dict], Dialogue, list[Hit]]:
-        """What is sent to the API, the dialogue it was made from, and the hits for the last message."""
+    def prompt(self, messages: Sequence[dict], card: Sequence[str]) -> tuple[list[dict], list[Citation]]:
+        """What is sent to the API, and what was found for the last message."""
         roles = [message["role"] for message in messages]
         if not messages or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
             raise ValueError(f"messages must be user, assistant, ..., user in turn, not {', '.join(roles) or 'none'}.")
@@ -109,9 +124,20 @@ class PersonaClient:
             raise ValueError("The card is empty; give at least one fact.")
         dialogue = Dialogue(list(card), [message["content"] for message in messages])
         [hits] = self._retriever.retrieve([dialogue])
-        prompt = [{"role": "system", "content": SYSTEM_PROMPTS[self._retriever.language]}]
-        prompt += [{"role": r, "content": c} for r, c in zip(roles, render(dialogue, hits), strict=True)]
-        return prompt, dialogue, hits[-1]
+        found = [self._passages(dialogue.turns[: end + 1]) for end in range(0, len(roles), 2)]
+        passages = [fact_lines(self._documents, some, DOCUMENTS) if some else "" for some in found]
+        prompt = [{"role": "system", "content": SYSTEM_PROMPTS[self._retriever.settings.language]}]
+        turns = render(dialogue, hits, passages)
+        prompt += [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=True)]
+        facts = [Citation(mark(hit.index), dialogue.card[hit.index], round(hit.score, 3)) for hit in hits[-1]]
+        return prompt, facts + [self._passage(hit) for hit in found[-1]]
+
+    def _passages(self, turns: Sequence[str]) -> list[Hit]:
+        return self._documents.retrieve(turns) if self._documents else []
+
+    def _passage(self, hit: Hit) -> Citation:
+        store = self._documents
+        return Citation(mark(hit.index, DOCUMENTS), store[hit.index], round(hit.score, 3), store.sources[hit.index])
 
 
 def _host(base_url: str) -> str:
@@ -122,10 +148,6 @@ def _host(base_url: str) -> str:
     except ValueError:  # the port is no number, or too large a one
         pass
     raise ValueError(f"{base_url} is no address of an API; it looks like {BASE_URL}.")
-
-
-def _citation(dialogue: Dialogue, hit: Hit) -> Citation:
-    return Citation(mark(hit.index), dialogue.card[hit.index], round(hit.score, 3))
 
 
 def read_card(path: Path) -> list[str]:
@@ -141,7 +163,10 @@ def read_card(path: Path) -> list[str]:
 
 def format_reply(message: str, reply: Reply) -> str:
     """A message, the facts retrieved for it with their scores, and the reply, as text for a terminal."""
-    facts = [f"  retrieved  {c.score:.3f}  {c.mark} {c.fact}" for c in reply.retrieved] or ["  retrieved  nothing fits"]
+    facts = [
+        f"  retrieved  {c.score:.3f}  {c.mark} {c.fact}" + (f" ({c.source})" if c.source else "")
+        for c in reply.retrieved
+    ] or ["  retrieved  nothing fits"]
     cited = ", ".join(c.mark for c in reply.citations) or "nothing"
     unresolved = f"; {', '.join(reply.unresolved)} point at no fact shown" if reply.unresolved else ""
     return "\n".join([f"You: {message}", *facts, f"Persona: {reply.text}", f"  cited      {cited}{unresolved}"])
@@ -167,6 +192,7 @@ def main() -> None:
     parser.add_argument("--base-url", default=BASE_URL, help=f"of the API (default: {BASE_URL})")
     parser.add_argument("--model", help="name of the served model (default: the first the API lists)")
     parser.add_argument("--retriever", type=Path, default=Path("data/retriever.json"), help="what `make data` saved")
+    parser.add_argument("--documents", type=Path, help="what `python -m retrieval.documents` wrote (default: none)")
     parser.add_argument("--temperature", type=float, help="0: always the likeliest word (default: the server's)")
     parser.add_argument("--max-tokens", type=int, help="length of a reply at most (default: the server's)")
     parser.add_argument("--json", action="store_true", help="one JSON object a message")
@@ -177,8 +203,9 @@ def main() -> None:
         retriever = load_retriever(arguments.retriever)
         # The key that LLaMA-Factory's API is started with; `openai` wants one even where the server does not.
         client = PersonaClient(
-            arguments.base_url, os.environ.get("API_KEY") or "none", retriever, model=arguments.model
-        )
+            arguments.base_url, os.environ.get("API_KEY") or "none", retriever,
+            documents=FactStore.open(arguments.documents) if arguments.documents else None, model=arguments.model,
+        )  # fmt: skip
         given = {key: value for key, value in options.items() if value is not None}
         ask(client, card, arguments.messages, arguments.json, **given)
     except OSError:

@@ -5,7 +5,9 @@ needs, and then becomes ``llamafactory-cli``. ``key=value`` arguments are handed
 """
 
 import argparse
+import json
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 FOLDER = Path(__file__).parent
+RECORD = "retriever.json"  # which retriever made the training data: beside the data, and beside what was trained on it
 TASKS = {"train": "train", "serve": "api", "export": "export", "webui": "webui"}
 
 
@@ -84,6 +87,36 @@ def check_models(config: DictConfig) -> None:
                 raise ConfigurationError(f"{path} holds no model yet; {hint}.")
 
 
+def retriever_of(folder: Path) -> str | None:
+    """The identity of the retriever that a folder's record names; None if there is no record."""
+    record = folder / RECORD
+    return json.loads(record.read_text(encoding="utf-8"))["identity"] if record.is_file() else None
+
+
+def keep_record(source: Path, target: Path, replace: bool) -> None:
+    """Copy the record of the retriever. Raises ConfigurationError if ``target`` has another one not to be replaced."""
+    wanted, present = retriever_of(source), retriever_of(target)
+    if wanted and present and present != wanted and not replace:
+        raise ConfigurationError(
+            f"{target} was begun with facts that {present} retrieved, but {source} holds those of {wanted}; name"
+            " another output_dir, or add overwrite_output_dir=true."
+        )
+    if wanted:
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / RECORD, target / RECORD)
+
+
+def model_folder(config: DictConfig) -> Path:
+    """Where the record of what ``config`` serves is: the last adapter, or the model."""
+    return Path((config.get("adapter_name_or_path") or config.get("model_name_or_path") or "").split(",")[-1])
+
+
+def served_name(config: DictConfig) -> str:
+    """The name that the API gives the model: clients read from it which retriever it was trained with."""
+    identity = retriever_of(model_folder(config))
+    return f"persona@{identity}" if identity else "persona"
+
+
 def check_port(host: str, port: str, variable: str) -> None:
     """Raise ConfigurationError unless ``host:port`` can be listened on."""
     try:
@@ -102,7 +135,8 @@ def check_port(host: str, port: str, variable: str) -> None:
 
 def environment(config: DictConfig) -> dict[str, str]:
     """The environment for LLaMA-Factory: loopback only, no prompts in the log; a variable that is set already wins."""
-    wanted = {"API_HOST": "127.0.0.1", "API_PORT": "8000", "API_VERBOSE": "0", "API_MODEL_NAME": "persona"}
+    wanted = {"API_HOST": "127.0.0.1", "API_PORT": "8000", "API_VERBOSE": "0"}
+    wanted["API_MODEL_NAME"] = served_name(config)
     wanted |= {"GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_SERVER_PORT": "7860", "GRADIO_ANALYTICS_ENABLED": "False"}
     if config.get("use_cpu"):
         wanted["OMP_NUM_THREADS"] = "2"  # more threads cost a small model more than they bring
@@ -123,8 +157,12 @@ def prepare(task: str, name: str | None, overrides: list[str]) -> tuple[list[str
     check_models(config)
     if task == "train":
         check_train(config, name)
+        replace = bool(config.get("overwrite_output_dir"))
+        keep_record(Path(config.get("dataset_dir", "data")), Path(config.output_dir), replace)
     elif task == "serve":
         check_port(env["API_HOST"], env["API_PORT"], "PORT")
+    elif task == "export":
+        keep_record(model_folder(config), Path(config.export_dir), replace=True)
     elif task == "webui":
         check_port(env["GRADIO_SERVER_NAME"], env["GRADIO_SERVER_PORT"], "GRADIO_SERVER_PORT")
     command = [str(Path(sys.executable).with_name("llamafactory-cli")), TASKS[task]]

@@ -1,51 +1,91 @@
-"""What every retriever has in common: scores in batch, top-k per user turn, saved settings."""
+"""What every retriever has in common: scores in batch, the rule for "no fact fits", top-k per user turn.
 
+A query is the turns of a dialogue up to a message: ``(user, assistant, user, ..., message)``, the message last and
+marks taken out. Each retriever is told how many of them it sees, and whose.
+"""
+
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from retrieval.dialogue import Dialogue, Hit
 from retrieval.text import strip_marks
 
+Query = tuple[str, ...]
+# Arrays that stand for a list of facts; they can be saved with ``numpy.save`` and opened by memory map.
+Index = dict[str, np.ndarray]
 
-class Retriever(ABC):
-    """Scores the facts of a card against a query, many pairs at a time.
+WHOSE = {"both": 1, "user": 2}  # whose turns the query takes, and the step from one to the one before
 
-    ``query_turns``: how many turns make the query, the message itself included. ``k``: how many facts at most a user
-    turn gets. ``language``: of the system line. All three travel with the saved retriever, so that serving sends what
-    training saw.
+
+@dataclass(frozen=True)
+class RetrievalSettings:
+    """What is chosen per retriever, and what serving must do as training did.
+
+    ``query_turns``: how many turns make the query, the message included; ``whose``: ``both`` sides' or the ``user``'s
+    alone. ``threshold``: a fact fits if its score is above it. ``k``: how many facts at most a message gets.
+    ``language``: of the system line.
     """
 
+    query_turns: int = 3
+    whose: str = "both"
+    threshold: float = 0.0
+    k: int = 2
+    language: str = "en"
+
+    def __post_init__(self):
+        if self.query_turns < 1 or self.k < 0:
+            raise ValueError(f"query_turns must be at least 1 and k at least 0, not {self.query_turns} and {self.k}.")
+        if self.whose not in WHOSE:
+            raise ValueError(f"whose must be one of {', '.join(WHOSE)}, not {self.whose!r}.")
+
+
+DEFAULTS = RetrievalSettings()
+
+
+class Retriever(ABC):
+    """Scores the facts of cards against queries, many pairs at a time.
+
+    ``kind``: the sort it is of, in ``retrievers.yaml``; ``sha256``: of all that it has learned. ``name`` and ``entry``
+    are set by the registry that opens it.
+    """
+
+    kind: str
+    sha256: str = ""
     name: str
+    entry: dict
+    uses_all_cores = False  # then several processes of it are no faster than one
 
-    def __init__(self, query_turns: int = 3, k: int = 2, language: str = "en"):
-        if query_turns < 1 or k < 0:
-            raise ValueError(f"query_turns must be at least 1 and k at least 0, not {query_turns} and {k}.")
-        self.query_turns = query_turns
-        self.k = k
-        self.language = language
+    def __init__(self, settings: RetrievalSettings = DEFAULTS):
+        self.settings = settings
 
     @abstractmethod
-    def scores(self, queries: Sequence[str], cards: Sequence[Sequence[str]]) -> list[np.ndarray]:
-        """One array per (query, card) pair, shape ``(len(card),)``; a score of 0 or less means: does not fit."""
+    def scores(self, queries: Sequence[Query], cards: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """One array per (query, card) pair, shape ``(len(card),)``, higher is better.
 
-    @abstractmethod
-    def state(self) -> dict:
-        """What ``save`` writes besides the settings, as JSON types."""
+        Whatever else is in the batch, a pair gets the same scores.
+        """
 
-    @classmethod
-    @abstractmethod
-    def from_state(cls, state: dict, **settings) -> "Retriever":
-        """The inverse of ``state``; ``settings`` as in the constructor."""
+    @property
+    def identity(self) -> str:
+        """Kind and eight hex digits: the same for two retrievers that find the same facts and make the same prompt."""
+        what = json.dumps([self.kind, self.sha256, asdict(self.settings)])
+        return f"{self.kind}-{hashlib.sha256(what.encode()).hexdigest()[:8]}"
 
-    def queries(self, turns: Sequence[str]) -> list[str]:
-        """The query of each user turn: the last ``query_turns`` turns up to it, a line each, marks taken out."""
+    def queries(self, turns: Sequence[str]) -> list[Query]:
+        """The query of each user turn of a dialogue."""
         lines = [strip_marks(turn) for turn in turns]
-        ends = range(1, len(lines) + 1, 2)
-        return ["\n".join(lines[max(0, end - self.query_turns) : end]) for end in ends]
+        return [self.query(lines[: end + 1]) for end in range(0, len(lines), 2)]
+
+    def query(self, turns: Sequence[str]) -> Query:
+        """What is seen of ``turns``, the message last."""
+        step = WHOSE[self.settings.whose]
+        return tuple(turns[::-step][: self.settings.query_turns][::-1])
 
     def retrieve(self, dialogues: Sequence[Dialogue]) -> list[list[list[Hit]]]:
         """For each dialogue, for each of its user turns: at most ``k`` hits, best first, ties in card order."""
@@ -57,12 +97,44 @@ class Retriever(ABC):
             cards += [dialogue.card] * len(asked)
         found: list[list[list[Hit]]] = [[] for _ in dialogues]
         for number, scores in zip(places, self.scores(queries, cards), strict=True):
-            fitting = [Hit(index, score) for index, score in enumerate(scores.tolist()) if score > 0]
-            found[number].append(sorted(fitting, key=lambda hit: -hit.score)[: self.k])
+            found[number].append(self.best(scores))
         return found
 
-    def save(self, path: Path) -> None:
-        """Write name, settings and state as JSON."""
-        settings = {"query_turns": self.query_turns, "k": self.k, "language": self.language}
-        saved = {"retriever": self.name, "settings": settings, "state": self.state()}
-        path.write_text(json.dumps(saved, ensure_ascii=False), encoding="utf-8")
+    def best(self, scores: np.ndarray) -> list[Hit]:
+        """The facts that fit, ``k`` at most, best first, ties in card order."""
+        fitting = np.flatnonzero(scores > self.settings.threshold)
+        if len(fitting) > self.settings.k > 0:  # of a large store all but a few: sorting thousands takes its time
+            least = np.partition(scores[fitting], -self.settings.k)[-self.settings.k]
+            fitting = fitting[scores[fitting] >= least]
+        hits = [Hit(index, score) for index, score in zip(fitting.tolist(), scores[fitting].tolist(), strict=True)]
+        return sorted(hits, key=lambda hit: -hit.score)[: self.settings.k]
+
+
+class SearchingRetriever(Retriever):
+    """A retriever that can turn many facts into arrays once, and then search them; see ``store``."""
+
+    @abstractmethod
+    def index(self, facts: Sequence[str]) -> Index:
+        """Arrays that stand for ``facts``."""
+
+    @abstractmethod
+    def search(self, query: Query, index: Index) -> np.ndarray:
+        """The score of every fact of the index, shape ``(facts,)``: what ``scores`` gives for them as one card."""
+
+
+class PairwiseRetriever(SearchingRetriever):
+    """A retriever for which the score of a fact does not depend on the rest of its card."""
+
+    @abstractmethod
+    def pair_scores(self, queries: Sequence[Query], index: Index, pairs: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        """The score of each pair, shape ``(pairs,)``. ``pairs``: the numbers of their queries, and of their facts."""
+
+    def scores(self, queries: Sequence[Query], cards: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        number_of: dict[str, int] = {}
+        fact_of = np.array([number_of.setdefault(f, len(number_of)) for card in cards for f in card], dtype=np.int64)
+        if not len(fact_of):
+            return [np.zeros(0) for _ in cards]
+        lengths = [len(card) for card in cards]
+        query_of = np.repeat(np.arange(len(queries)), lengths)
+        flat = self.pair_scores(queries, self.index(list(number_of)), (query_of, fact_of))
+        return [flat[start:end] for start, end in pairwise(np.cumsum([0, *lengths]).tolist())]

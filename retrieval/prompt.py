@@ -4,9 +4,17 @@ Used by ``data_prep`` (training) and by ``inference`` (serving); a test holds th
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from retrieval.dialogue import Dialogue, Hit
-from retrieval.text import mark
+from retrieval.text import CARD, mark
+
+
+class Facts(Protocol):
+    """A card, or a store of documents."""
+
+    def __getitem__(self, number: int, /) -> str: ...
+
 
 SYSTEM_PROMPTS = {
     "en": (
@@ -21,18 +29,18 @@ SYSTEM_PROMPTS = {
 }
 
 
-def fact_lines(card: Sequence[str], hits: Sequence[Hit]) -> str:
+def fact_lines(facts: Facts, hits: Sequence[Hit], letter: str = CARD) -> str:
     """The facts found, one ``[P4] I like cooking pasta.`` a line, best first; ``""`` if there is none."""
-    return "\n".join(f"{mark(hit.index)} {card[hit.index]}" for hit in hits)
+    return "\n".join(f"{mark(hit.index, letter)} {facts[hit.index]}" for hit in hits)
 
 
-def render(dialogue: Dialogue, hits: Sequence[Sequence[Hit]]) -> list[str]:
+def render(dialogue: Dialogue, hits: Sequence[Sequence[Hit]], passages: Sequence[str] = ()) -> list[str]:
     """The turns as the model sees them: each user turn is the message, then its facts a line each.
 
-    ``hits``: one sequence per user turn, as ``Retriever.retrieve`` gives it.
+    ``hits``: one sequence per user turn, as ``Retriever.retrieve`` gives it. ``passages``: further lines per user turn.
     """
     turns = list(dialogue.turns)
     for number, found in enumerate(hits):
-        if found:
-            turns[2 * number] += "\n" + fact_lines(dialogue.card, found)
+        lines = [fact_lines(dialogue.card, found), *passages[number : number + 1]]
+        turns[2 * number] = "\n".join(filter(None, [turns[2 * number], *lines]))
     return turns

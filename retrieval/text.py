@@ -2,23 +2,24 @@
 
 import re
 
-MARK = re.compile(r"\[P([1-9][0-9]*)\]")
-_MARK_AND_SPACE = re.compile(r"[ \t]*" + MARK.pattern)
+CARD, DOCUMENTS = "P", "D"  # what a mark points into: [P1] of the card, [D1] of the documents
+_MARKS = {letter: re.compile(rf"\[{letter}([1-9][0-9]*)\]") for letter in (CARD, DOCUMENTS)}
+_MARK_AND_SPACE = re.compile(r"[ \t]*\[[PD][1-9][0-9]*\]")
 
 # What a tokenizer turns into a control token when it stands in plain text: the <|...|> family and Qwen's word tags.
 _CONTROL_TOKEN = re.compile(r"<\|([^<>|\s]{1,40})\|>|<(/?(?:think|tool_call|tool_response))>")
-# What reads like one of our own citations: [P1] of a card, [D1] of a document.
+# What reads like one of our own marks.
 _MARK_LIKE = re.compile(r"\[([PD][0-9]+)\]")
 
 
-def mark(index: int) -> str:
-    """The mark of fact number ``index`` (counted from 0) of a card: 0 gives ``[P1]``."""
-    return f"[P{index + 1}]"
+def mark(index: int, letter: str = CARD) -> str:
+    """The mark of fact number ``index`` (counted from 0) of a card, or of the documents: 0 gives ``[P1]``, ``[D1]``."""
+    return f"[{letter}{index + 1}]"
 
 
-def marked_indices(text: str) -> list[int]:
+def marked_indices(text: str, letter: str = CARD) -> list[int]:
     """Fact numbers (counted from 0) of the marks in ``text``, in order of first appearance, each once."""
-    return list(dict.fromkeys(int(number) - 1 for number in MARK.findall(text)))
+    return list(dict.fromkeys(int(number) - 1 for number in _MARKS[letter].findall(text)))
 
 
 def strip_marks(text: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from llamafactory_configs.run import has_gpu
+from retrieval.registry import open_retriever, save_retriever
 from tests.conftest import ROOT, python_m
 
 pytestmark = pytest.mark.slow
@@ -130,6 +131,15 @@ def test_the_client_gets_a_reply(api, sample_data, tmp_path):
     assert "[P1]" in [fact["mark"] for fact in second["retrieved"]]
 
 
+def test_a_retriever_that_training_did_not_have_is_refused(api, adapter, sample_data, tmp_path):
+    assert (adapter[0] / "retriever.json").read_bytes() == (sample_data / "retriever.json").read_bytes()
+    save_retriever(tmp_path / "retriever.json", open_retriever("bm25"))
+    done = ask(api[0], tmp_path, tmp_path, MESSAGE)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert json.loads((sample_data / "retriever.json").read_text(encoding="utf-8"))["identity"] in done.stderr
+    assert open_retriever("bm25").identity in done.stderr
+
+
 def test_the_wrong_key_is_one_sentence(api, sample_data, tmp_path):
     done = ask(api[0], sample_data, tmp_path, MESSAGE, API_KEY="wrong")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -164,6 +174,7 @@ def test_the_merged_model_answers_as_the_adapter_does(api, adapter, sample_data,
     arguments = ("tiny/lora", f"adapter_name_or_path={adapter[0]}", f"export_dir={merged}")
     done = python_m("llamafactory_configs.run", "export", *arguments, env=ENV)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert (merged / "retriever.json").read_bytes() == (sample_data / "retriever.json").read_bytes()
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": MESSAGE}]
     body = {"model": "persona", "messages": messages, "temperature": 0, "max_tokens": 20}
     headers = {"Authorization": "Bearer secret"}

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from data_prep.errors import InputError
 from data_prep.keys import conversation_key
 from data_prep.labellers.base import Labeller, TurnLabels
-from data_prep.marks import split_sentences
 from data_prep.reader import Conversation
+from retrieval.sentences import split_sentences
 
 INSTRUCTIONS = """\
 You annotate a dialogue. Below are the numbered facts of one speaker, OWN, and the turns of a dialogue, OWN's \

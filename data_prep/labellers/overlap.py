@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from data_prep.labellers.base import Labeller, TurnLabels
-from data_prep.marks import split_sentences
 from data_prep.reader import Conversation
-from retrieval.tfidf import TOKEN_PATTERN
+from retrieval.lexical import TOKEN_PATTERN
+from retrieval.sentences import split_sentences
 
 # Chosen on labelled replies of SPC's training split.
 THRESHOLD = 0.2  # least share of a fact's telling words

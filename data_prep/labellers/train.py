@@ -27,12 +27,11 @@ from data_prep.labellers.network import GroundingNetwork, reply_logits
 from data_prep.labellers.precomputed import MODEL
 from data_prep.labellers.storage import prune_vocabulary, save_labeller
 from data_prep.labellers.windows import CONTEXT, Tokens, Window, WindowCutter, collate, last_full_start
-from data_prep.labels import Labelled, labelled_conversations, labelled_replies
+from data_prep.labels import Labelled, kept_back, labelled_conversations, labelled_replies
 from data_prep.reader import read_conversations
 from data_prep.sources import find_files
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
-KEPT_BACK = 800  # labelled replies of train to measure on
 LEAST_COUNT = 3  # times a word piece occurs in train and New-Persona, or it is cut into smaller ones
 EPOCHS = 1.5
 SEED = 20261121
@@ -105,21 +104,6 @@ def examples_of(labelled: Sequence[Labelled], cutter: WindowCutter) -> list[Exam
                 own = [turn.side == side for turn in turns]
                 examples.append(Example(cutter.tokens(card, [turn.text for turn in turns], own), used))
     return examples
-
-
-def kept_back(replies: Sequence[Labelled], conversations: Sequence[Labelled]) -> tuple[list[Labelled], list[Labelled]]:
-    """Labelled replies to train on, and ``KEPT_BACK`` others whose conversations are not trained on at all."""
-    rows = {item.conversation.row for item in conversations}
-    free = sorted({item.conversation.row for item in replies} - rows)
-    Random(SEED).shuffle(free)
-    held: list[Labelled] = []
-    held_rows: set[int] = set()
-    for row in free:
-        if len(held) >= KEPT_BACK:
-            break
-        held_rows.add(row)
-        held += [item for item in replies if item.conversation.row == row]
-    return [item for item in replies if item.conversation.row not in held_rows], held
 
 
 def scored_pairs(labeller: EncoderLabeller, held: Sequence[Labelled]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tokenizers import Tokenizer
 
-from data_prep.marks import split_sentences
+from retrieval.sentences import split_sentences
 
 CONTROL = ("[CLS]", "[SEP]", "[unused0]", "[unused1]", "[unused2]")  # the last three: fact, other turn, own turn
 MAX_TOKENS = 384  # of a window

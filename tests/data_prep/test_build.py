@@ -48,7 +48,7 @@ def test_the_sample_builds_and_its_counts_add_up(sample_data):
     manifest = check_counts(sample_data)
     for split, name in FILE_NAMES.items():
         assert manifest["input_sha256"][name] == hashlib.sha256((SAMPLE / name).read_bytes()).hexdigest(), split
-    assert manifest["settings"]["retriever"] == load_retriever(sample_data / "retriever.json").name
+    assert manifest["retriever"]["identity"] == load_retriever(sample_data / "retriever.json").identity
 
 
 @pytest.mark.slow

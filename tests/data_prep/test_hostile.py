@@ -14,8 +14,8 @@ from data_prep.reader import COLUMNS, Conversation, Turn
 from data_prep.rows import ROWS, breaches, facts_of
 from data_prep.samples import MISSED, SampleSettings, make_samples
 from data_prep.sources import FILE_NAMES
+from retrieval.registry import open_retriever
 from retrieval.text import neutralise, strip_marks
-from retrieval.tfidf import TfidfRetriever
 from tests.conftest import python_m
 
 TEXTS = {
@@ -68,7 +68,7 @@ def test_any_conversation_gives_rows_without_a_breach(card, said, missed):
     card = [" ".join(fact.split()) for fact in card]
     turns = [Turn(number % 2, text.strip() or "Hm.") for number, text in enumerate(said)]
     conversation = fill(Conversation("train", 0, (card, card), turns))
-    retriever = TfidfRetriever.fit([[*card, "I sing about a cat."]])
+    retriever = open_retriever("tfidf")
     labels = OverlapLabeller().label([conversation])
     samples, _ = make_samples([conversation], labels, retriever, SampleSettings(missed=missed))
     for form, description in FORMATS.items():

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_prep.marks import add_marks, split_sentences
+from data_prep.marks import add_marks
+from retrieval.sentences import split_sentences
 from retrieval.text import marked_indices, strip_marks
 
 
@@ -17,21 +18,6 @@ def test_the_mark_follows_the_sentence():
     assert add_marks("Thanks!", {}) == "Thanks!"
     with pytest.raises(ValueError, match="no sentence 1"):
         add_marks("Thanks!", {0: (1,)})
-
-
-def test_an_abbreviation_ends_no_sentence():
-    assert split_sentences("I see Dr. Lee on Mondays. He is kind.") == ["I see Dr. Lee on Mondays. ", "He is kind."]
-    assert split_sentences("Mr. and Mrs. Hill live on St. James St. now.") == [
-        "Mr. and Mrs. Hill live on St. James St. now."
-    ]
-    assert len(split_sentences("I read J.K. Rowling, J. R. R. Tolkien and Ursula K. Le Guin")) == 1
-    assert split_sentences("I live in the U.S. I like it.") == ["I live in the U.S. ", "I like it."]
-    assert split_sentences("So do I. Great!") == ["So do I. ", "Great!"]
-
-
-@given(st.text())
-def test_sentences_joined_are_the_text(text):
-    assert "".join(split_sentences(text)) == text
 
 
 @given(st.lists(st.sampled_from(["I play tennis.", "My parrot!", "And you?", "Well"]), min_size=1), st.data())

@@ -7,8 +7,8 @@ from data_prep.preferences import preferences
 from data_prep.reader import Conversation, Turn, read_conversations
 from data_prep.samples import SampleSettings, make_samples
 from data_prep.sources import FILE_NAMES, SAMPLE
+from retrieval.registry import open_retriever
 from retrieval.text import marked_indices, strip_marks
-from retrieval.tfidf import TfidfRetriever
 from tests.data_prep.test_samples import made
 
 
@@ -72,9 +72,7 @@ def test_a_contradiction_turns_the_claim_that_rests_on_the_fact(fact, reply, con
     number = reply.count("! ")
     [sample] = [
         sample
-        for sample in make_samples(
-            [conversation], [[{}, {0: (number,)}]], TfidfRetriever.fit([[fact, "more"]]), SampleSettings()
-        )[0]
+        for sample in make_samples([conversation], [[{}, {0: (number,)}]], open_retriever("tfidf"), SampleSettings())[0]
         if sample.side == 1
     ]
     [pair] = preferences([sample])  # a card of one fact: no other mark, no other card

@@ -4,14 +4,14 @@ from collections import Counter
 import pytest
 
 from data_prep.labellers.registry import LABELLERS
-from data_prep.marks import split_sentences
 from data_prep.placeholders import fill, has_placeholder
 from data_prep.reader import Conversation, Turn, read_conversations
 from data_prep.samples import MISSED, SampleSettings, make_samples
 from data_prep.sources import FILE_NAMES, HELD_OUT, SAMPLE
 from retrieval.prompt import fact_lines, render
+from retrieval.registry import open_retriever
+from retrieval.sentences import split_sentences
 from retrieval.text import marked_indices
-from retrieval.tfidf import TfidfRetriever
 
 EXCHANGE_REASONS = {
     "placeholder in an exchange", "reply states a fact of the other side", "reply uses no fact",
@@ -21,7 +21,7 @@ EXCHANGE_REASONS = {
 
 def made(conversations, labeller="encoder", retriever=None, **settings):
     filled = [fill(conversation) for conversation in conversations]
-    retriever = retriever or TfidfRetriever.fit(card for conversation in conversations for card in conversation.cards)
+    retriever = retriever or open_retriever("tfidf")
     labels = LABELLERS[labeller]().label(filled)
     return filled, labels, retriever, *make_samples(filled, labels, retriever, SampleSettings(**settings))
 
@@ -38,7 +38,7 @@ def check(conversations, labels, retriever, samples, rejects, missed):
         exchanges[sample.row, sample.side] += len(sample.exchanges)
         for number, (exchange, found) in enumerate(zip(sample.exchanges, sample.hits, strict=True)):
             shown, marked = {hit.index for hit in found}, turns[2 * number + 1]
-            assert len(found) == len(shown) <= retriever.k
+            assert len(found) == len(shown) <= retriever.settings.k
             assert exchange.used.items() <= turn_labels[exchange.turn].items() or missed == "drop"
             # Marks are true: of facts that the reply uses, and that its turn shows.
             assert set(marked_indices(marked)) == shown & exchange.used.keys()
@@ -87,7 +87,7 @@ def test_the_samples_of_spc(spc_dir, split, missed):
 def test_marks_stand_after_the_sentence_that_the_labeller_names():
     turns = [Turn(0, "Any pets?"), Turn(1, "Hi! I keep a snake. She is green. And you?")]
     conversation = Conversation("train", 0, (["I sing."], ["I keep a snake."]), turns)
-    retriever = TfidfRetriever.fit([["I keep a snake.", "Any pets?"]])
+    retriever = open_retriever("tfidf")
     samples, _ = make_samples([conversation], [[{}, {0: (1, 2)}]], retriever, SampleSettings())
     assert samples[0].dialogue.turns[1] == "Hi! I keep a snake. [P1] She is green. [P1] And you?"
 
@@ -136,7 +136,7 @@ LABELS = [{}, {1: (1,)}, {}, {}]
 
 
 def of_bus(labels=LABELS, k=2, **settings):
-    retriever = TfidfRetriever.fit([CARD], k=k, query_turns=1)
+    retriever = open_retriever("tfidf", k=k, query_turns=1)
     samples, rejects = make_samples([BUS], [labels], retriever, SampleSettings(**settings))
     return [sample for sample in samples if sample.side == 1], [reject.reason for reject in rejects]
 
@@ -170,7 +170,7 @@ def test_show_takes_the_place_of_the_weakest_unused_fact_only():
 
 def test_the_place_of_an_added_fact_does_not_give_it_away():
     conversations = [fill(c) for c in read_conversations(SAMPLE / FILE_NAMES["train"], "train")[0]]
-    retriever = TfidfRetriever.fit(card for conversation in conversations for card in conversation.cards)
+    retriever = open_retriever("tfidf")
     labels = LABELLERS["encoder"]().label(conversations)
     samples, _ = make_samples(conversations, labels, retriever, SampleSettings(missed="show"))
     added = Counter(

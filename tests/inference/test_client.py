@@ -5,9 +5,13 @@ import openai
 import pytest
 
 from inference.client import PersonaClient, format_reply, read_card
+from retrieval.documents import build_store
 from retrieval.prompt import SYSTEM_PROMPTS
-from retrieval.registry import load_retriever
-from tests.conftest import python_m
+from retrieval.registry import load_retriever, open_retriever
+from retrieval.store import FactStore
+from tests.conftest import ROOT, python_m
+
+DOCUMENTS = ROOT / "tests/retrieval/documents"
 
 CARD = ["I play tennis on Saturdays.", "I have a dog called Rex.", "I drive a night bus."]
 
@@ -15,13 +19,13 @@ CARD = ["I play tennis on Saturdays.", "I have a dog called Rex.", "I drive a ni
 class FakeApi:
     """Records what is asked and answers with fixed text; the real API is asked in tests/test_end_to_end.py."""
 
-    def __init__(self, text: str):
-        self.text = text
+    def __init__(self, text: str, model: str = "some-model"):
+        self.text, self.model = text, model
         self.requests = []
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
         if request.url.path.endswith("/models"):
-            return httpx2.Response(200, json={"data": [{"id": "some-model", "object": "model"}], "object": "list"})
+            return httpx2.Response(200, json={"data": [{"id": self.model, "object": "model"}], "object": "list"})
         self.requests.append(json.loads(request.content))
         message = {"role": "assistant", "content": self.text}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
@@ -29,13 +33,13 @@ class FakeApi:
 
 
 @pytest.fixture
-def ask(sample_data):
+def ask():
     def asking(text, messages, card=CARD, **options):
         api = FakeApi(text)
         client = PersonaClient(
             "http://fake/v1",
             "key",
-            load_retriever(sample_data / "retriever.json"),
+            open_retriever("tfidf"),
             http_client=httpx2.Client(transport=httpx2.MockTransport(api)),
         )
         return client.reply(messages, card, **options), api.requests[-1]
@@ -117,13 +121,39 @@ def test_a_card_saved_with_a_byte_order_mark_is_clean(tmp_path):
     assert read_card(tmp_path / "card.txt") == ["I play tennis.", "I drive."]
 
 
-def test_the_language_of_the_data_is_the_language_of_the_prompt(sample_data, tmp_path):
-    saved = json.loads((sample_data / "retriever.json").read_text(encoding="utf-8"))
-    saved["settings"]["language"] = "zh"
-    (tmp_path / "retriever.json").write_text(json.dumps(saved))
-    client = PersonaClient("http://fake/v1", "key", load_retriever(tmp_path / "retriever.json"), model="persona")
-    prompt, _, _ = client.prompt([user("Hi")], CARD)
+def test_the_language_of_the_retriever_is_the_language_of_the_prompt():
+    client = PersonaClient("http://fake/v1", "key", open_retriever("tfidf", language="zh"), model="persona")
+    prompt, _ = client.prompt([user("Hi")], CARD)
     assert prompt[0]["content"] == SYSTEM_PROMPTS["zh"]
+
+
+def client_of(api, **options):
+    http_client = httpx2.Client(transport=httpx2.MockTransport(api))
+    return PersonaClient("http://fake/v1", "key", open_retriever("tfidf"), http_client=http_client, **options)
+
+
+def test_a_model_trained_with_another_retriever_is_refused():
+    ours = open_retriever("tfidf").identity
+    assert client_of(FakeApi("Hm.", f"persona@{ours}")).reply([user("Hi")], CARD).text == "Hm."
+    with pytest.raises(ValueError, match=f"bm25-12345678 retrieved, but this retriever is {ours}"):
+        client_of(FakeApi("Hm.", "persona@bm25-12345678")).reply([user("Hi")], CARD)
+
+
+def test_documents_are_shown_below_the_facts_and_cited(tmp_path):
+    build_store(DOCUMENTS, "tfidf", threshold=0.2).save(tmp_path / "store")
+    api = FakeApi("Yes. [P1] At ten. [D5] Or so. [D99]")
+    messages = [user("Do you play tennis?"), assistant("Yes. [P1]"), user("When does the museum open in the morning?")]
+    reply = client_of(api, documents=FactStore.open(tmp_path / "store")).reply(messages, CARD)
+    first, _, second = [message["content"] for message in api.requests[-1]["messages"][1:]]
+    assert first == f"Do you play tennis?\n[P1] {CARD[0]}"
+    assert second.startswith(
+        f"When does the museum open in the morning?\n[P1] {CARD[0]}\n[D5] The Harbour Museum opens"
+    )
+    cited = {citation.mark: citation for citation in reply.citations}
+    assert set(cited) == {"[P1]", "[D5]"}
+    assert cited["[D5]"].source == "museum.txt"
+    assert reply.unresolved == ["[D99]"]
+    assert "(museum.txt)" in format_reply("When?", reply)
 
 
 @pytest.mark.parametrize("card", [[], [""], [" ", "\n"]])

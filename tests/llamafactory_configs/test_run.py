@@ -1,3 +1,4 @@
+import json
 import os
 import socket
 
@@ -133,3 +134,27 @@ def test_the_command_becomes_llamafactory_cli():
     command, _ = prepare("serve", "qwen3-1.7b/base", ["temperature=0.1"])
     assert os.access(command[0], os.X_OK)
     assert command[1:] == ["api", str(CONFIGS["serve"]["qwen3-1.7b/base"]), "temperature=0.1"]
+
+
+def test_the_record_of_the_retriever_goes_where_the_model_goes(sample_data, tmp_path, monkeypatch):
+    monkeypatch.delenv("API_MODEL_NAME", raising=False)
+    output, merged = tmp_path / "model", tmp_path / "merged"
+    train = [f"dataset_dir={sample_data}", f"output_dir={output}"]
+    prepare("train", "tiny/full", train)
+    record = (sample_data / "retriever.json").read_bytes()
+    assert (output / "retriever.json").read_bytes() == record
+    (output / "config.json").touch()
+    _, env = prepare("serve", "tiny/full", [f"model_name_or_path={output}"])
+    assert env["API_MODEL_NAME"] == f"persona@{json.loads(record)['identity']}"
+    prepare("export", "tiny/lora", [f"adapter_name_or_path={output}", f"export_dir={merged}"])
+    assert (merged / "retriever.json").read_bytes() == record
+    assert environment(load("serve", "qwen3-1.7b/base"))["API_MODEL_NAME"] == "persona"
+
+
+def test_a_run_is_not_continued_on_what_another_retriever_found(sample_data, tmp_path):
+    arguments = [f"dataset_dir={sample_data}", f"output_dir={tmp_path}"]
+    (tmp_path / "retriever.json").write_text('{"identity": "other-12345678"}')
+    with pytest.raises(ConfigurationError, match="begun with facts that other-12345678 retrieved"):
+        prepare("train", "tiny/lora", arguments)
+    prepare("train", "tiny/lora", [*arguments, "overwrite_output_dir=true"])
+    assert (tmp_path / "retriever.json").read_bytes() == (sample_data / "retriever.json").read_bytes()

@@ -6,9 +6,9 @@ from tokenizers import Tokenizer
 
 from data_prep.labellers.precomputed import MODEL
 from data_prep.labellers.windows import CONTEXT, MAX_TOKENS, WindowCutter, collate, last_full_start
-from data_prep.marks import split_sentences
 from data_prep.reader import read_conversations
 from data_prep.sources import FILE_NAMES, SAMPLE
+from retrieval.sentences import split_sentences
 
 POSITIONS = 512  # that the encoder has
 
