@@ -55,7 +55,7 @@ labeller: $(VENV) ## retrain the grounding labeller on the labels that ship, fro
 	@$(RUN) -m data_prep.labellers.train --spc "$(SPC)" $(if $(ENCODER),--encoder "$(ENCODER)") $(ARGS)
 	@$(RUN) -m data_prep.labellers.precomputed --spc "$(SPC)"
 
-# `small` learns in a minute on two cores, `encoder` in an hour.
+# `small` learns in a minute on two cores, `encoder` in some 40.
 retriever: $(VENV) ## retrain RETRIEVER=small (default) or encoder from SPC= and ENCODER=, and measure it
 	@$(RUN) -m data_prep.retrieval_examples --spc "$(SPC)"
 	@$(RUN) -m retrieval.training.words --facts saves/retriever/facts.txt

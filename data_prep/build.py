@@ -34,7 +34,7 @@ from data_prep.samples import MISSED, SIDES, SampleSettings
 from data_prep.sources import FILE_NAMES, HELD_OUT, NEW_PERSONA, find_files
 from data_prep.statistics import SplitStatistics
 from retrieval.prompt import SYSTEM_PROMPTS
-from retrieval.registry import entries, open_retriever, save_retriever
+from retrieval.registry import open_retriever, save_retriever
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
     add("--new-persona", action="store_true", help="also build SPC's conversations between new cards (11,001 more)")
     add("--out", type=Path, default=Path("data"), help="folder to write (default: data)")
     add("--language", choices=sorted(SYSTEM_PROMPTS), default="en", help="of the system line")
-    add("--retriever", choices=entries(), default="small", help="of retrieval/retrievers.yaml (default: small)")
+    add("--retriever", default="small", metavar="NAME", help="of retrieval/retrievers.yaml (default: small)")
     add("--k", type=int, choices=range(10), default=2, metavar="N", help="facts a turn gets at most (default: 2)")
     add("--labeller", choices=LABELLERS, default="encoder", help="who says which facts a reply uses (default: encoder)")
     add("--formats", choices=FORMATS, nargs="+", default=list(FORMATS), help="datasets to write (default: all)")

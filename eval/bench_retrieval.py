@@ -160,6 +160,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
+        if unfit := {"oracle", "none", "random"}.intersection(arguments.retriever):
+            raise ValueError(f"{min(unfit)} cannot search a store; leave it out.")
         path = find_files(arguments.spc)["train"]
         result = measure(all_dialogues(path), arguments.retriever)
     except (InputError, ValueError) as error:

@@ -131,7 +131,8 @@ def evaluate(items: Sequence[GoldItem], names: Sequence[str], encoder: str | Non
         scores = retriever.scores(queries, cards)
         results[name] = quality(items, scores, retriever.settings.threshold)
         results[name]["latency"] = latency(retriever, queries, cards)
-        configurations[name] = entry | {"identity": retriever.identity}
+        model = {"model": Path(entry["model"]).name} if name == "dense" and encoder else {}  # wherever it lies here
+        configurations[name] = entry | model | {"identity": retriever.identity}
         rankings[name] = {
             item.id: [[fact + 1, round(float(s[fact]), 4)] for fact in ranks(s)]
             for item, s in zip(items, scores, strict=True)

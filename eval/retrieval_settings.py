@@ -54,7 +54,7 @@ def choose(name: str, items: Sequence[GoldItem], encoder: str | None) -> dict:
     kept = np.unique(np.append(np.linspace(0, len(middles) - 1, POINTS).astype(int), chosen))
     return {
         "chosen": {"query_turns": best["query_turns"], "whose": best["whose"],
-                   "threshold": round(float(middles[chosen]), 3)},
+                   "threshold": round(float(middles[chosen]), 5)},
         "queries": [{key: value for key, value in trial.items() if key != "scores"} for trial in tried],
         "thresholds": [
             {"threshold": round(float(middles[i]), 4), "precision": round(float(precision[i]), 4),
@@ -69,6 +69,8 @@ def main() -> None:
     add_common(parser)
     arguments = parser.parse_args()
     try:
+        if unfit := {"oracle", "none", "random", "hybrid"}.intersection(arguments.retriever):
+            raise ValueError(f"{min(unfit)} has no query or threshold to choose; leave it out.")
         items = read_gold(arguments.gold)
         chosen = {name: choose(name, items, arguments.encoder) for name in arguments.retriever}
     except (InputError, ValueError) as error:

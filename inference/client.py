@@ -24,6 +24,7 @@ from retrieval.registry import load_retriever
 from retrieval.store import FactStore
 from retrieval.text import CARD, DOCUMENTS, mark, marked_indices
 
+SERVED = "persona@"  # `make serve` names the model so, and then the retriever that it was trained with
 BASE_URL = "http://127.0.0.1:8000/v1"
 
 
@@ -80,20 +81,18 @@ class PersonaClient:
 
         Raises ValueError if the API lists none, or if it says ``persona@<identity>`` of another retriever than ours.
         """
-        name = self._model or self._first_model()
-        trained_with, ours = name.partition("@")[2], self._retriever.identity
-        if trained_with and trained_with != ours:
-            raise ValueError(
-                f"The model served was trained on facts that {trained_with} retrieved, but this retriever is {ours};"
-                " name the retriever.json beside the model with --retriever."
-            )
-        return name
-
-    def _first_model(self) -> str:
-        served = self._api.models.list().data
-        if not served:
+        served = [model.id for model in self._api.models.list().data]
+        if not self._model and not served:
             raise ValueError("The API lists no model; name the one it serves with --model.")
-        return served[0].id
+        ours = self._retriever.identity
+        for name in [self._model] if self._model in served else served:
+            trained_with = name.removeprefix(SERVED)
+            if trained_with not in (name, ours):
+                raise ValueError(
+                    f"The model served was trained on facts that {trained_with} retrieved, but this retriever is"
+                    f" {ours}; name the retriever.json beside the model with --retriever."
+                )
+        return self._model or served[0]
 
     def reply(self, messages: Sequence[dict], card: Sequence[str], **options) -> Reply:
         """The persona's reply to the last of ``messages``.
@@ -137,7 +136,8 @@ class PersonaClient:
 
     def _passage(self, hit: Hit) -> Citation:
         store = self._documents
-        return Citation(mark(hit.index, DOCUMENTS), store[hit.index], round(hit.score, 3), store.sources[hit.index])
+        source = store.sources[hit.index] if store.sources else None
+        return Citation(mark(hit.index, DOCUMENTS), store[hit.index], round(hit.score, 3), source)
 
 
 def _host(base_url: str) -> str:

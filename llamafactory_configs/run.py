@@ -88,9 +88,17 @@ def check_models(config: DictConfig) -> None:
 
 
 def retriever_of(folder: Path) -> str | None:
-    """The identity of the retriever that a folder's record names; None if there is no record."""
+    """The identity of the retriever that a folder's record names; None if there is no record.
+
+    Raises ConfigurationError if it cannot be read.
+    """
     record = folder / RECORD
-    return json.loads(record.read_text(encoding="utf-8"))["identity"] if record.is_file() else None
+    if not record.is_file():
+        return None
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["identity"]
+    except (KeyError, TypeError, ValueError):
+        raise ConfigurationError(f"{record} does not say which retriever it is; run `make data` anew.") from None
 
 
 def keep_record(source: Path, target: Path, replace: bool) -> None:
@@ -101,6 +109,8 @@ def keep_record(source: Path, target: Path, replace: bool) -> None:
             f"{target} was begun with facts that {present} retrieved, but {source} holds those of {wanted}; name"
             " another output_dir, or add overwrite_output_dir=true."
         )
+    if replace:
+        (target / RECORD).unlink(missing_ok=True)
     if wanted:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source / RECORD, target / RECORD)
@@ -162,6 +172,8 @@ def prepare(task: str, name: str | None, overrides: list[str]) -> tuple[list[str
     elif task == "serve":
         check_port(env["API_HOST"], env["API_PORT"], "PORT")
     elif task == "export":
+        if not config.get("export_dir"):
+            raise ConfigurationError(f"{name} names no export_dir; add one, such as export_dir=saves/merged.")
         keep_record(model_folder(config), Path(config.export_dir), replace=True)
     elif task == "webui":
         check_port(env["GRADIO_SERVER_NAME"], env["GRADIO_SERVER_PORT"], "GRADIO_SERVER_PORT")

@@ -20,6 +20,7 @@ Query = tuple[str, ...]
 # Arrays that stand for a list of facts; they can be saved with ``numpy.save`` and opened by memory map.
 Index = dict[str, np.ndarray]
 
+LARGE = 100  # facts of a card; the best of more are looked for by numpy
 WHOSE = {"both": 1, "user": 2}  # whose turns the query takes, and the step from one to the one before
 
 
@@ -39,6 +40,9 @@ class RetrievalSettings:
     language: str = "en"
 
     def __post_init__(self):
+        for name, kind in (("query_turns", int), ("k", int), ("threshold", (int, float))):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"{name} must be a number, such as 2 or 0.05, not {getattr(self, name)!r}.")
         if self.query_turns < 1 or self.k < 0:
             raise ValueError(f"query_turns must be at least 1 and k at least 0, not {self.query_turns} and {self.k}.")
         if self.whose not in WHOSE:
@@ -102,12 +106,16 @@ class Retriever(ABC):
 
     def best(self, scores: np.ndarray) -> list[Hit]:
         """The facts that fit, ``k`` at most, best first, ties in card order."""
-        fitting = np.flatnonzero(scores > self.settings.threshold)
-        if len(fitting) > self.settings.k > 0:  # of a large store all but a few: sorting thousands takes its time
-            least = np.partition(scores[fitting], -self.settings.k)[-self.settings.k]
-            fitting = fitting[scores[fitting] >= least]
-        hits = [Hit(index, score) for index, score in zip(fitting.tolist(), scores[fitting].tolist(), strict=True)]
-        return sorted(hits, key=lambda hit: -hit.score)[: self.settings.k]
+        numbers = range(len(scores))
+        if len(scores) > LARGE:  # a loop over thousands takes its time: leave it the best few
+            fitting = np.flatnonzero(scores > self.settings.threshold)
+            if len(fitting) > self.settings.k > 0:
+                least = np.partition(scores[fitting], -self.settings.k)[-self.settings.k]
+                fitting = fitting[scores[fitting] >= least]
+            numbers, scores = fitting.tolist(), scores[fitting]
+        found = zip(numbers, scores.tolist(), strict=True)
+        fitting = [Hit(number, score) for number, score in found if score > self.settings.threshold]
+        return sorted(fitting, key=lambda hit: -hit.score)[: self.settings.k]
 
 
 class SearchingRetriever(Retriever):

@@ -55,7 +55,9 @@ def query_text(query: Query, speakers: bool, whose: str = "both") -> str:
 
 
 def _hash(encoder: SentenceTransformer, speakers: bool) -> str:
-    digest = hashlib.sha256(str(speakers).encode())
+    settings = [getattr(module, "get_config_dict", dict)() for module in encoder]
+    tokenizer = encoder.tokenizer.backend_tokenizer.to_str()
+    digest = hashlib.sha256(f"{speakers} {encoder.max_seq_length} {settings} {tokenizer}".encode())
     for name, tensor in encoder.state_dict().items():
         digest.update(name.encode() + tensor.float().cpu().numpy().tobytes())
     return digest.hexdigest()

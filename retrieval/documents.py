@@ -15,17 +15,17 @@ from pypdf.errors import PyPdfError
 from tqdm import tqdm
 
 from retrieval.lexical import analyze
-from retrieval.registry import entries, entry_of, open_retriever
+from retrieval.registry import entry_of, open_retriever
 from retrieval.sentences import split_sentences
 from retrieval.store import FactStore
-from retrieval.text import neutralise
 
 SUFFIXES = (".txt", ".md", ".pdf")
 WORDS = 60  # of a chunk at most, about four sentences: two of them must not drown the message
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_MARKDOWN = re.compile(r"^\s*(?:#{1,6}|[-*+>]|\d+[.)])\s+|\*\*|`", re.MULTILINE)
-# A Chinese character counts as a word, as it does in ``lexical``.
-_WORD = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]+\s*|\s+")
+_MARKDOWN = re.compile(r"^[ \t]*(?:#{1,6}|[-*+>]|\d{1,2}[.)])[ \t]+|`", re.MULTILINE)
+_BOLD = re.compile(r"\*\*(\S(?:[^*]*\S)?)\*\*")
+# A Chinese character counts as a word, as it does in ``lexical``, and so do forty letters without a space.
+_WORD = re.compile(r"[\u4e00-\u9fff]|[^\s\u4e00-\u9fff]{1,40}\s*|\s+")
 _HYPHENATED = re.compile(r"(?<=[a-z])-\n(?=[a-z])")  # at the end of a PDF's line
 
 
@@ -46,9 +46,10 @@ def read_document(path: Path) -> str:
         if path.suffix.lower() == ".pdf":
             return _HYPHENATED.sub("", "\n".join(page.extract_text() for page in PdfReader(path).pages))
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError, PyPdfError) as error:
+    # pypdf meets a damaged file with errors of its own, and now and then with one of Python's.
+    except (OSError, UnicodeDecodeError, PyPdfError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ValueError(f"{path} cannot be read ({error}); mend it or take it out of the folder.") from None
-    return _MARKDOWN.sub("", text) if path.suffix.lower() == ".md" else text
+    return _BOLD.sub(r"\1", _MARKDOWN.sub("", text)) if path.suffix.lower() == ".md" else text
 
 
 def cut(text: str) -> Iterator[str]:
@@ -87,7 +88,7 @@ def build_store(folder: Path, retriever: str, **changes) -> FactStore:
     """
     chunks, sources = [], []
     for path in tqdm(document_paths(folder), desc="reading", unit="document", delay=2, leave=False):
-        found = [neutralise(chunk) for chunk in cut(read_document(path))]
+        found = list(cut(read_document(path)))
         if not found:
             print(f"{path} holds no text and is left out (a scanned PDF?).", file=sys.stderr)
         chunks += found
@@ -104,15 +105,17 @@ def main() -> None:
     add = parser.add_argument
     add("folder", type=Path, help=f"with {', '.join(SUFFIXES)} files; folders in it are read too")
     add("--out", type=Path, default=Path("saves/documents"), help="folder to write (default: saves/documents)")
-    add("--retriever", choices=entries(), default="small", help="of retrieval/retrievers.yaml (default: small)")
+    add("--retriever", default="small", metavar="NAME", help="of retrieval/retrievers.yaml (default: small)")
     add("--gate", type=float, help="score that a chunk must pass to be shown (default: the retriever's threshold)")
     add("--k", type=int, default=2, help="chunks that a message gets at most (default: 2)")
     arguments = parser.parse_args()
     gate = {} if arguments.gate is None else {"threshold": arguments.gate}
     try:
+        if gate and entry_of(arguments.retriever)["kind"] == "hybrid":
+            raise ValueError("hybrid has no gate of its own, since its parts have theirs; leave --gate out.")
         store = build_store(arguments.folder, arguments.retriever, k=arguments.k, **gate)
         store.save(arguments.out)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     documents = len(set(store.sources))

@@ -86,7 +86,7 @@ class LexicalRetriever(PairwiseRetriever):
         try:
             text = Path(model).read_bytes()
             counted = json.loads(text)
-            counts, self.documents = counted["counts"], counted["documents"]
+            counts, self.documents = dict(counted["counts"]), counted["documents"]
             self.mean_length = counted["mean_length"]
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{model} holds no word counts ({error!r}); `make retriever` writes them.") from None

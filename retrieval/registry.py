@@ -41,6 +41,8 @@ def entry_of(name: str, **changes) -> dict:
         raise ValueError(f"There is no retriever {name!r}; choose {', '.join(named)}, or add it to {NAMES.name}.")
     entry = named[name] | changes
     if "parts" in entry:
+        if name in entry["parts"]:
+            raise ValueError(f"{name} cannot be a part of itself; mend {NAMES.name}.")
         entry["parts"] = [entry_of(part) for part in entry["parts"]]
     return entry
 

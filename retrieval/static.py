@@ -10,7 +10,9 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load
+from scipy.sparse import csr_array
 from tokenizers import Tokenizer
 
 from retrieval.base import DEFAULTS, WHOSE, Query, RetrievalSettings
@@ -18,6 +20,7 @@ from retrieval.vectors import VectorRetriever
 
 WEIGHTS, TOKENIZER = "model.safetensors", "tokenizer.json"
 PIECES = 128  # of a line; what follows is not seen
+KNOWN_LINES = 10_000  # whose pieces are kept
 QUERIES = 20_000  # added up at a time: bounds memory, changes no result
 
 
@@ -34,13 +37,14 @@ class StaticRetriever(VectorRetriever):
         super().__init__(settings)
         try:
             weights, tokenizer = ((Path(model) / name).read_bytes() for name in (WEIGHTS, TOKENIZER))
-        except OSError as error:
+            tensors = load(weights)
+            self._vectors = tensors["vectors"] * tensors["scales"].astype(np.float32)[:, None]
+            self._turn_weights = tensors["turn_weights"][:: WHOSE[settings.whose]]
+        except (OSError, SafetensorError, KeyError) as error:
             raise ValueError(f"There is no static retriever in {model} ({error}).") from None
         self.sha256 = hashlib.sha256(weights + tokenizer).hexdigest()
-        tensors = load(weights)
         self._tokenizer = Tokenizer.from_buffer(tokenizer)
-        self._vectors = tensors["vectors"] * tensors["scales"].astype(np.float32)[:, None]
-        self._turn_weights = tensors["turn_weights"][:: WHOSE[settings.whose]]
+        self._known: dict[str, list[int]] = {}
         if settings.query_turns > len(self._turn_weights):
             raise ValueError(f"{model} weighs {len(self._turn_weights)} turns at most, not {settings.query_turns}.")
 
@@ -53,27 +57,35 @@ class StaticRetriever(VectorRetriever):
         number_of: dict[str, int] = {}
         line_of = [number_of.setdefault(line, len(number_of)) for query in queries for line in query]
         weights = np.concatenate([self._turn_weights[len(query) - 1 :: -1] for query in queries])
-        weighted = self._sums(list(number_of))[line_of] * weights[:, None]
-        return _normed(_added(weighted, [len(query) for query in queries]))
+        return _normed(_weighted_sums(weights, line_of, [len(query) for query in queries], self._sums(list(number_of))))
 
     def fact_vectors(self, facts: Sequence[str]) -> np.ndarray:
         return _normed(self._sums(facts))
 
     def _sums(self, lines: Sequence[str]) -> np.ndarray:
         """The sum of each line's vectors."""
-        pieces = [e.ids[:PIECES] for e in self._tokenizer.encode_batch_fast(list(lines), add_special_tokens=False)]
-        flat = np.fromiter(chain.from_iterable(pieces), dtype=np.int64)
-        return _added(self._vectors[flat], [len(line) for line in pieces])
+        pieces = self._pieces(lines)
+        flat = np.fromiter(chain.from_iterable(pieces), dtype=np.int32)
+        ones = np.ones(len(flat), dtype=np.float32)
+        return _weighted_sums(ones, flat, [len(line) for line in pieces], self._vectors)
+
+    def _pieces(self, lines: Sequence[str]) -> list[list[int]]:
+        """The word pieces of each line. Those seen lately are kept: a card and its history come back every time."""
+        found = {line: self._known.get(line) for line in lines}
+        if new := [line for line, pieces in found.items() if pieces is None]:
+            encodings = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
+            cut = dict(zip(new, (encoding.ids[:PIECES] for encoding in encodings), strict=True))
+            if len(self._known) > KNOWN_LINES:
+                self._known = {}
+            self._known |= cut
+            found |= cut
+        return [found[line] for line in lines]
 
 
-def _added(rows: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """Sums of the first ``lengths[0]`` rows, of the ``lengths[1]`` after them, ...; none give zeros."""
-    counts = np.array(lengths)
-    sums = np.zeros((len(counts), rows.shape[1]), dtype=np.float32)
-    some = counts > 0
-    if some.any():
-        sums[some] = np.add.reduceat(rows, (np.cumsum(counts) - counts)[some])
-    return sums
+def _weighted_sums(weights: np.ndarray, numbers: Sequence[int], lengths: Sequence[int], rows: np.ndarray) -> np.ndarray:
+    """The first ``lengths[0]`` of ``weights[i] * rows[numbers[i]]`` added up, then the next, ...; none give zeros."""
+    starts = np.cumsum([0, *lengths])
+    return csr_array((weights, numbers, starts), shape=(len(lengths), len(rows))) @ rows
 
 
 def _normed(rows: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from retrieval.base import Index, Retriever, SearchingRetriever
 from retrieval.dialogue import Hit
 from retrieval.registry import load_retriever, save_retriever
+from retrieval.text import neutralise
 
 RETRIEVER = "retriever.json"
 
@@ -33,11 +34,15 @@ class FactStore:
 
     @classmethod
     def build(cls, retriever: Retriever, facts: Sequence[str], sources: Sequence[str] = ()) -> Self:
-        """Index ``facts``. Raises ValueError if there is none, or if the retriever cannot search a store."""
+        """Index ``facts``, each made harmless and one line, as those of a card are.
+
+        Raises ValueError if there is none, or if the retriever cannot search a store.
+        """
         if not isinstance(retriever, SearchingRetriever):
             raise ValueError(f"The retriever {retriever.name or retriever.kind} cannot search a store; take another.")
         if not facts:
             raise ValueError("There is nothing to index; give at least one fact.")
+        facts = [neutralise(" ".join(fact.split())) for fact in facts]
         encoded = [fact.encode() for fact in facts]
         text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         return cls(retriever, retriever.index(facts), text, np.cumsum([len(fact) for fact in encoded]), sources)
@@ -47,8 +52,8 @@ class FactStore:
 
         Raises ValueError if ``folder`` holds something else.
         """
-        if folder.exists() and any(folder.iterdir()) and not (folder / RETRIEVER).is_file():
-            raise ValueError(f"{folder} holds something else than a store; name another folder.")
+        if folder.exists() and not (folder / "ends.npy").is_file() and (folder.is_file() or any(folder.iterdir())):
+            raise ValueError(f"{folder} is something else than a store; name another folder.")
         staging = folder.with_name(f".{folder.name}.staging")
         shutil.rmtree(staging, ignore_errors=True)
         (staging / "index").mkdir(parents=True)
@@ -58,7 +63,8 @@ class FactStore:
             np.save(staging / "index" / f"{name}.npy", array)
         (staging / "sources.json").write_text(json.dumps(self.sources, ensure_ascii=False), encoding="utf-8")
         save_retriever(staging / RETRIEVER, self.retriever)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(folder)
         staging.rename(folder)
 
     @classmethod
@@ -72,8 +78,8 @@ class FactStore:
             arrays = {path.stem: np.load(path, mmap_mode="r") for path in (folder / "index").glob("*.npy")}
             text, ends = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("text", "ends"))
             sources = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ValueError(f"{folder} holds no store ({error}).") from None
+        except (OSError, EOFError) as error:
+            raise ValueError(f"{folder} holds no whole store ({error}).") from None
         return cls(retriever, arrays, text, ends, sources)
 
     def __len__(self) -> int:

@@ -56,3 +56,15 @@ def test_both_languages_show_the_same_commands_and_output():
         return [re.sub(r" *#.*", "", block) for block in found]
 
     assert blocks("README.md") == blocks("README_zh.md")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_table_of_retrievers_is_what_was_measured(name):
+    files = (f"reports/results/retrieval_{part}.json" for part in ("kept_back", "valid"))
+    kept, valid = (json.loads(read(file))["results"] for file in files)
+    for retriever in kept:
+        both = (kept[retriever], valid[retriever])
+        measured = [found[label]["recall@2"] for found in both for label in ("used", "relevant")]
+        measured.append(valid[retriever]["inject"]["f1"])
+        cells = (f"{m['value']:.2f} [{m['low']:.2f}, {m['high']:.2f}]" for m in measured)
+        assert f"\n| `{retriever}` | {' | '.join(cells)} |\n" in read(name)

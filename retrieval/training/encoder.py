@@ -79,18 +79,18 @@ def batch(grouped: Sequence[list[Example]]) -> dict[str, list[Example]]:
     return {"examples": [example for group in grouped for example in group]}
 
 
-def fit(network: InCardLoss, examples: Sequence[Example], epochs: float, rate: float, checkpoints: Path) -> None:
-    """Learn from ``examples`` with the learning rate ``rate`` at most."""
+def fit(network: InCardLoss, examples: Sequence[Example], epochs: float, rate: float) -> None:
+    """Learn from ``examples`` with the learning rate ``rate`` at most; nothing is saved."""
     settings = TrainingArguments(
-        output_dir=str(checkpoints), num_train_epochs=epochs, learning_rate=rate, weight_decay=0.01, warmup_steps=0.1,
+        output_dir="saves/retriever", num_train_epochs=epochs, learning_rate=rate, weight_decay=0.01, warmup_steps=0.1,
         per_device_train_batch_size=CARDS, bf16=True, use_cpu=not torch.cuda.is_available(), seed=SEED,
-        remove_unused_columns=False, dataloader_pin_memory=False, logging_steps=20, save_steps=200,
-        save_total_limit=1, report_to="none",
+        remove_unused_columns=False, dataloader_pin_memory=False, logging_steps=20, save_strategy="no",
+        report_to="none",
     )  # fmt: skip
     Trainer(network, settings, train_dataset=groups(examples), data_collator=batch).train()
 
 
-def train(examples: Path, encoder: str, out: Path, epochs: float, checkpoints: Path) -> dict:
+def train(examples: Path, encoder: str, out: Path, epochs: float) -> dict:
     """Train, write the model to ``out`` and return how. Raises ValueError if the input cannot be used."""
     learned = read_examples(examples)
     try:
@@ -101,8 +101,8 @@ def train(examples: Path, encoder: str, out: Path, epochs: float, checkpoints: P
         ) from None
     print(f"{len(learned):,} examples", file=sys.stderr, flush=True)
     network = InCardLoss(model)
-    fit(network, learned, epochs, 1e-4, checkpoints / "all")
-    fit(network, labelled_one_by_one(learned), 2 * epochs, 5e-5, checkpoints / "one_by_one")
+    fit(network, learned, epochs, 1e-4)
+    fit(network, labelled_one_by_one(learned), 2 * epochs, 5e-5)
     out.parent.mkdir(parents=True, exist_ok=True)
     model.save(str(out), create_model_card=False)
     record = {"encoder": Path(encoder).name if Path(encoder).is_dir() else encoder, "epochs": epochs,
@@ -120,7 +120,6 @@ def main() -> None:
     add("--encoder", default=ENCODER, metavar="MODEL", help=f"local folder or hub id (default: {ENCODER})")
     add("--out", type=Path, default=default, help=f"folder to write (default: {default})")
     add("--epochs", type=float, default=1.0, help="passes over all examples (default: 1)")
-    add("--checkpoints", type=Path, default=Path("saves/retriever/checkpoints"), help="where to keep checkpoints")
     arguments = parser.parse_args()
     try:
         record = train(**vars(arguments))

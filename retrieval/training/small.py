@@ -37,6 +37,7 @@ TURNS = 5  # that have a weight
 FREQUENT = 1e-3  # share of all pieces at which a piece weighs half
 BATCH = 256
 EPOCHS = 2.0
+UNKNOWN = "[UNK]"
 SEED = 20261121
 
 
@@ -46,7 +47,7 @@ class StaticNetwork(nn.Module):
     def __init__(self, vectors: np.ndarray, tokenizer: Tokenizer):
         super().__init__()
         # What the tokenizer does not know is all one piece: it must not make any two unknown words alike.
-        unknown = tokenizer.token_to_id("[UNK]")
+        unknown = tokenizer.token_to_id(UNKNOWN)
         self.vectors = nn.EmbeddingBag(*vectors.shape, mode="sum", padding_idx=unknown)
         self.vectors.weight.data.copy_(torch.from_numpy(vectors))[unknown] = 0
         self.turn_weights = nn.Parameter(torch.tensor([1.0] + [0.5] * (TURNS - 1)))
@@ -133,6 +134,8 @@ def train(examples: Path, encoder: str, out: Path, epochs: float) -> dict:
         ) from None
     print(f"{len(learned):,} examples", file=sys.stderr, flush=True)
     tokenizer = teacher.tokenizer.backend_tokenizer
+    if tokenizer.token_to_id(UNKNOWN) is None:
+        raise ValueError(f"The tokenizer of {encoder} has no {UNKNOWN}; give one of BERT's kind, such as {ENCODER}.")
     tokenizer.no_truncation()
     tokenizer.no_padding()
     lines = [line for example in learned for line in chain(example.turns, example.card)]

@@ -45,6 +45,12 @@ def test_markdown_is_read_as_text():
     assert not {"#", "*", ">", "`"} & set(text)
 
 
+def test_markdown_keeps_years_and_operators(tmp_path):
+    text = "It was founded in\n1989. Then 2**8 is 256.\n\n## Hours\n\n- At **ten**."
+    (tmp_path / "some.md").write_text(text, encoding="utf-8")
+    assert list(cut(read_document(tmp_path / "some.md"))) == ["It was founded in 1989. Then 2**8 is 256. Hours At ten."]
+
+
 SENTENCE = st.lists(st.sampled_from(["Rain", "fell", "on", "Dr.", "Lee", "我", "们"]), min_size=1, max_size=90).map(
     lambda words: " ".join(words) + "."
 )

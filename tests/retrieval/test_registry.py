@@ -2,10 +2,9 @@ import json
 import shutil
 
 import pytest
-import yaml
 
 from retrieval.dialogue import Dialogue
-from retrieval.registry import NAMES, entries, load_retriever, open_entry, open_retriever, save_retriever
+from retrieval.registry import entries, load_retriever, open_entry, open_retriever, save_retriever
 from tests.conftest import ROOT
 
 TALK = [Dialogue(["I have a dog.", "I swim."], ["Hello!", "Hi!", "Any pets?"])]
@@ -57,6 +56,8 @@ def test_a_file_that_is_no_retriever_is_refused(tmp_path, content):
         ({"kind": "none", "whose": "mine"}, "'mine'"),
         ({"kind": "none", "query_turns": 0}, "not 0"),
         ({"kind": "none", "k": "two"}, "two"),
+        ({"kind": "none", "threshold": "1e-2"}, "1e-2"),
+        ({"kind": "none", "query_turns": 2.5}, "2.5"),
     ],
 )
 def test_a_fault_in_an_entry_is_named(entry, says, monkeypatch):
@@ -76,4 +77,3 @@ def test_what_is_listed_is_what_was_chosen():
     assert set(chosen) == {"tfidf", "bm25", "small", "dense", "encoder"}
     for name, found in chosen.items():
         assert entries()[name].items() >= found["chosen"].items(), name
-    assert yaml.safe_load(NAMES.read_text(encoding="utf-8")) == entries()

@@ -173,6 +173,8 @@ def test_k_and_threshold_bound_what_is_found():
     for k, threshold, expected in [(2, 0, [3, 1]), (3, 0.5, [3]), (9, 0.2, [3, 1, 2, 4]), (0, 0, []), (1, 0.9, [])]:
         retriever = open_retriever("random", k=k, threshold=threshold)
         assert [hit.index for hit in retriever.best(scores)] == expected
+        below = np.concatenate([scores, np.zeros(1000)])  # many facts more, none of which fits
+        assert [hit.index for hit in retriever.best(below)] == expected
 
 
 def test_hybrid_adds_up_reciprocal_ranks():

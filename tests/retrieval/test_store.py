@@ -3,7 +3,7 @@ import random
 import numpy as np
 import pytest
 
-from retrieval.registry import open_retriever
+from retrieval.registry import open_retriever, save_retriever
 from retrieval.store import FactStore
 from tests.retrieval.test_retrievers import FACTS
 
@@ -47,14 +47,15 @@ def test_a_store_replaces_a_store_and_nothing_else(tmp_path):
     store.save(tmp_path / "store")
     store.save(tmp_path / "store")
     (tmp_path / "mine").mkdir()
+    save_retriever(tmp_path / "mine" / "retriever.json", store.retriever)  # as beside a trained model
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
     with pytest.raises(ValueError, match="something else"):
         store.save(tmp_path / "mine")
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+    assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["retriever.json", "thesis.txt"]
 
 
 def test_what_is_no_store_is_named(tmp_path):
-    with pytest.raises(ValueError, match=f"{tmp_path} holds no store"):
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no whole store"):
         FactStore.open(tmp_path)
     with pytest.raises(ValueError, match="random cannot search"):
         FactStore.build(open_retriever("random"), FACTS)

@@ -43,7 +43,7 @@ def test_small_learns_what_answers_what(examples, tiny_encoder, tmp_path):
 
 @pytest.mark.slow
 def test_encoder_learns_what_answers_what(examples, tiny_encoder, tmp_path):
-    encoder.train(examples, str(tiny_encoder), tmp_path / "encoder", 60, tmp_path / "checkpoints")
+    encoder.train(examples, str(tiny_encoder), tmp_path / "encoder", 60)
     assert found(DenseRetriever(str(tmp_path / "encoder"), speakers=True)) == [0, 1, 2, 3]
 
 
