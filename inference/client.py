@@ -81,18 +81,20 @@ class PersonaClient:
 
         Raises ValueError if the API lists none, or if it says ``persona@<identity>`` of another retriever than ours.
         """
-        served = [model.id for model in self._api.models.list().data]
-        if not self._model and not served:
+        name = self._model or self._first_model()
+        trained_with, ours = name.removeprefix(SERVED), self._retriever.identity
+        if trained_with not in (name, ours):
+            raise ValueError(
+                f"The model served was trained on facts that {trained_with} retrieved, but this retriever is {ours};"
+                " name the retriever.json beside the model with --retriever."
+            )
+        return name
+
+    def _first_model(self) -> str:
+        served = self._api.models.list().data
+        if not served:
             raise ValueError("The API lists no model; name the one it serves with --model.")
-        ours = self._retriever.identity
-        for name in [self._model] if self._model in served else served:
-            trained_with = name.removeprefix(SERVED)
-            if trained_with not in (name, ours):
-                raise ValueError(
-                    f"The model served was trained on facts that {trained_with} retrieved, but this retriever is"
-                    f" {ours}; name the retriever.json beside the model with --retriever."
-                )
-        return self._model or served[0]
+        return served[0].id
 
     def reply(self, messages: Sequence[dict], card: Sequence[str], **options) -> Reply:
         """The persona's reply to the last of ``messages``.
