@@ -23,14 +23,14 @@ KINDS = {
 _SETTINGS = {field.name for field in fields(RetrievalSettings)}
 
 
-def entries(path: Path = NAMES) -> dict[str, dict]:
+def entries() -> dict[str, dict]:
     """What can be chosen: name to kind, settings and options. Raises ValueError if the file cannot be read."""
     try:
-        named = yaml.safe_load(path.read_text(encoding="utf-8"))
+        named = yaml.safe_load(NAMES.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read ({' '.join(str(error).split())}).") from None
+        raise ValueError(f"{NAMES} cannot be read ({' '.join(str(error).split())}).") from None
     if not isinstance(named, dict) or not all(isinstance(entry, dict) for entry in named.values()):
-        raise ValueError(f"{path} must hold a name and its options for each retriever.")
+        raise ValueError(f"{NAMES} must hold a name and its options for each retriever.")
     return named
 
 

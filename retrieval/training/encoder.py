@@ -5,9 +5,6 @@ With ``in_card_loss``, from all examples, and then again from those that were la
 is relevant.
 """
 
-import argparse
-import hashlib
-import json
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,15 +19,15 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from retrieval.dense import query_text
-from retrieval.registry import entry_of
+from retrieval.training.command import open_encoder, run, write_record
 from retrieval.training.examples import Example, labelled_one_by_one, read_examples
 from retrieval.training.loss import flat_pairs, in_card_loss
 
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 TURNS = 3  # that the query shows while it learns, each with its speaker
 SCALE = 20.0  # of cosines, before the softmax: sentence-transformers' own for its ranking loss
 PER_CARD = 6  # examples of one card that are learned together: its facts are encoded once
 CARDS = 32  # in a batch
+EPOCHS = 1.0
 TEXTS = 16  # encoded together, of about the same length: little padding
 SEED = 20261121
 # The examples are plenty and the passes few; without dropout a step on a CPU takes less than half as long.
@@ -93,41 +90,15 @@ def fit(network: InCardLoss, examples: Sequence[Example], epochs: float, rate: f
 def train(examples: Path, encoder: str, out: Path, epochs: float) -> dict:
     """Train, write the model to ``out`` and return how. Raises ValueError if the input cannot be used."""
     learned = read_examples(examples)
-    try:
-        model = SentenceTransformer(encoder, config_kwargs=NO_DROPOUT)
-    except (OSError, ValueError):
-        raise ValueError(
-            f"There is no encoder at {encoder}; give ENCODER=<its folder or hub id>, or a mirror with HF_ENDPOINT=."
-        ) from None
+    model = open_encoder(encoder, config_kwargs=NO_DROPOUT)
     print(f"{len(learned):,} examples", file=sys.stderr, flush=True)
     network = InCardLoss(model)
     fit(network, learned, epochs, 1e-4)
     fit(network, labelled_one_by_one(learned), 2 * epochs, 5e-5)
     out.parent.mkdir(parents=True, exist_ok=True)
     model.save(str(out), create_model_card=False)
-    record = {"encoder": Path(encoder).name if Path(encoder).is_dir() else encoder, "epochs": epochs,
-              "examples_sha256": hashlib.sha256(examples.read_bytes()).hexdigest(),
-              "examples": len(learned), "turns": TURNS}  # fmt: skip
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return record
-
-
-def main() -> None:
-    default = Path(entry_of("encoder")["model"])
-    parser = argparse.ArgumentParser(prog="python -m retrieval.training.encoder", description=__doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--examples", type=Path, required=True, metavar="FILE", help="what data_prep.retrieval_examples wrote")
-    add("--encoder", default=ENCODER, metavar="MODEL", help=f"local folder or hub id (default: {ENCODER})")
-    add("--out", type=Path, default=default, help=f"folder to write (default: {default})")
-    add("--epochs", type=float, default=1.0, help="passes over all examples (default: 1)")
-    arguments = parser.parse_args()
-    try:
-        record = train(**vars(arguments))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    print(json.dumps(record, indent=2))
+    return write_record(out, encoder, epochs, examples)
 
 
 if __name__ == "__main__":
-    main()
+    run(train, "encoder", epochs=EPOCHS)

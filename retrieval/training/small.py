@@ -7,9 +7,6 @@ turns are then learned with ``in_card_loss``: from all examples, and then again 
 one, which alone say what is relevant.
 """
 
-import argparse
-import hashlib
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -26,12 +23,11 @@ from torch import nn
 from torch.nn.functional import normalize
 from transformers import Trainer, TrainingArguments
 
-from retrieval.registry import entry_of
 from retrieval.static import PIECES, TOKENIZER, WEIGHTS
+from retrieval.training.command import ENCODER, open_encoder, run, write_record
 from retrieval.training.examples import Example, labelled_one_by_one, read_examples
 from retrieval.training.loss import flat_pairs, in_card_loss
 
-ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 DIMENSIONS = 128
 TURNS = 5  # that have a weight
 FREQUENT = 1e-3  # share of all pieces at which a piece weighs half
@@ -126,12 +122,7 @@ def fit(network: StaticNetwork, examples: Sequence[Example], epochs: float, rate
 def train(examples: Path, encoder: str, out: Path, epochs: float) -> dict:
     """Train, write the model to ``out`` and return how. Raises ValueError if the input cannot be used."""
     learned = read_examples(examples)
-    try:
-        teacher = SentenceTransformer(encoder, device="cpu")
-    except (OSError, ValueError):
-        raise ValueError(
-            f"There is no encoder at {encoder}; give ENCODER=<its folder or hub id>, or a mirror with HF_ENDPOINT=."
-        ) from None
+    teacher = open_encoder(encoder, device="cpu")
     print(f"{len(learned):,} examples", file=sys.stderr, flush=True)
     tokenizer = teacher.tokenizer.backend_tokenizer
     if tokenizer.token_to_id(UNKNOWN) is None:
@@ -145,29 +136,8 @@ def train(examples: Path, encoder: str, out: Path, epochs: float) -> dict:
     fit(network, learned, epochs, 2e-3)
     fit(network, labelled_one_by_one(learned), 2 * epochs, 5e-4)
     save(out, network)
-    record = {"encoder": Path(encoder).name if Path(encoder).is_dir() else encoder, "epochs": epochs,
-              "examples_sha256": hashlib.sha256(examples.read_bytes()).hexdigest(),
-              "examples": len(learned)}  # fmt: skip
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return record
-
-
-def main() -> None:
-    default = Path(entry_of("small")["model"])
-    parser = argparse.ArgumentParser(prog="python -m retrieval.training.small", description=__doc__.split("\n")[0])
-    add = parser.add_argument
-    add("--examples", type=Path, required=True, metavar="FILE", help="what data_prep.retrieval_examples wrote")
-    add("--encoder", default=ENCODER, metavar="MODEL", help=f"local folder or hub id (default: {ENCODER})")
-    add("--out", type=Path, default=default, help=f"folder to write (default: {default})")
-    add("--epochs", type=float, default=EPOCHS, help=f"passes over all examples (default: {EPOCHS})")
-    arguments = parser.parse_args()
-    try:
-        record = train(**vars(arguments))
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    print(json.dumps(record, indent=2))
+    return write_record(out, encoder, epochs, examples)
 
 
 if __name__ == "__main__":
-    main()
+    run(train, "small", epochs=EPOCHS)

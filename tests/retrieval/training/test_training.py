@@ -34,7 +34,7 @@ def found(retriever):
 
 def test_small_learns_what_answers_what(examples, tiny_encoder, tmp_path):
     record = small.train(examples, str(tiny_encoder), tmp_path / "small", 60)
-    assert record["examples"] == 60
+    assert record["epochs"] == 60
     retriever = StaticRetriever(str(tmp_path / "small"), RetrievalSettings(query_turns=5))
     assert found(retriever) == [0, 1, 2, 3]
     [answered, nothing] = retriever.scores([("Quux?",), ("Foo bar!",)], [CARD] * 2)
