@@ -15,7 +15,7 @@ import httpx
 import pytest
 import torch
 
-from llamafactory_configs.run import has_gpu
+from llamafactory_configs.environment import has_gpu
 from retrieval.registry import open_retriever, save_retriever
 from tests.conftest import ROOT, python_m
 

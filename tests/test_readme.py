@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from llamafactory_configs.run import FOLDER
+from llamafactory_configs.config import FOLDER
 from retrieval.prompt import SYSTEM_PROMPTS
 from tests.conftest import ROOT
 

@@ -6,12 +6,14 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from llamafactory_configs.run import FOLDER, ConfigurationError, environment, find_config, prepare
+from llamafactory_configs.config import FOLDER, ConfigurationError, find_config, names
+from llamafactory_configs.environment import check_port, environment
+from llamafactory_configs.retriever_record import keep_record
+from llamafactory_configs.run import prepare, start
 from tests.conftest import ROOT, python_m
 
 CONFIGS = {
-    task: {str(path.relative_to(FOLDER / task).with_suffix("")): path for path in (FOLDER / task).rglob("*.yaml")}
-    for task in ("train", "serve", "export")
+    task: {name: FOLDER / task / f"{name}.yaml" for name in names(task)} for task in ("train", "serve", "export")
 }
 RECIPES = sorted(name for name in CONFIGS["train"] if not name.startswith("tiny/pretrain"))  # those make persona-tiny
 needs_no_gpu = pytest.mark.skipif(torch.accelerator.is_available(), reason="this machine has a GPU")
@@ -28,30 +30,7 @@ def load(task, name):
 
 def test_what_is_trained_can_be_served_and_exported():
     assert set(RECIPES) <= set(CONFIGS["serve"])
-    assert {name for name in RECIPES if "lora" in name} == set(CONFIGS["export"])
-
-
-@pytest.mark.parametrize("name", RECIPES)
-def test_training_serving_and_export_agree(name):
-    train, serve = load("train", name), load("serve", name)
-    assert train.template == serve.template == "qwen3_nothink"
-    if train.finetuning_type == "lora":
-        export = load("export", name)
-        assert train.output_dir == serve.adapter_name_or_path == export.adapter_name_or_path
-        assert train.model_name_or_path == serve.model_name_or_path == export.model_name_or_path
-        assert export.template == train.template
-    else:
-        assert serve.model_name_or_path == train.output_dir
-    assert train.output_dir == f"saves/{name}"
-    assert train.dataset.endswith("_train")
-    assert train.get("eval_dataset", "spc_sharegpt_valid").endswith("_valid")
-    if "deepspeed" in train:
-        assert (ROOT / train.deepspeed).is_file()
-
-
-def test_the_untouched_model_answers_without_thinking():
-    base = load("serve", "qwen3-1.7b/base")
-    assert (base.template, base.enable_thinking) == ("qwen3", False)
+    assert {name for name in RECIPES if load("train", name).finetuning_type == "lora"} == set(CONFIGS["export"])
 
 
 def test_an_unknown_configuration_is_named_with_the_choices():
@@ -110,21 +89,20 @@ def test_a_port_in_use_is_named(monkeypatch):
         assert str(port) in done.stderr
         monkeypatch.setenv("API_PORT", str(port))
         with pytest.raises(ConfigurationError, match=str(port)):
-            prepare("serve", "qwen3-1.7b/base", [])
+            start("serve", "qwen3-1.7b/base", [])
     for wrong in ("many", "80000"):
-        monkeypatch.setenv("API_PORT", wrong)
         with pytest.raises(ConfigurationError, match=wrong):
-            prepare("serve", "qwen3-1.7b/base", [])
+            check_port("127.0.0.1", wrong, "PORT")
 
 
 def test_the_environment_is_safe_by_default_and_the_users_words_win(monkeypatch):
     for name in ("API_HOST", "API_VERBOSE", "NPROC_PER_NODE", "OMP_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("llamafactory_configs.run.has_gpu", lambda: False)
+    monkeypatch.setattr("llamafactory_configs.environment.has_gpu", lambda: False)
     env = environment(load("train", "tiny/lora_zero3"))
     assert (env["API_HOST"], env["API_VERBOSE"], env["GRADIO_SERVER_NAME"]) == ("127.0.0.1", "0", "127.0.0.1")
     assert (env["FORCE_TORCHRUN"], env["NPROC_PER_NODE"], env["OMP_NUM_THREADS"]) == ("1", "2", "1")
-    monkeypatch.setattr("llamafactory_configs.run.has_gpu", lambda: True)
+    monkeypatch.setattr("llamafactory_configs.environment.has_gpu", lambda: True)
     assert "NPROC_PER_NODE" not in environment(load("train", "qwen3-1.7b/lora_zero3"))
     monkeypatch.setenv("API_HOST", "0.0.0.0")
     assert environment(OmegaConf.create())["API_HOST"] == "0.0.0.0"
@@ -138,23 +116,18 @@ def test_the_command_becomes_llamafactory_cli():
 
 def test_the_record_of_the_retriever_goes_where_the_model_goes(sample_data, tmp_path, monkeypatch):
     monkeypatch.delenv("API_MODEL_NAME", raising=False)
-    output, merged = tmp_path / "model", tmp_path / "merged"
-    train = [f"dataset_dir={sample_data}", f"output_dir={output}"]
-    prepare("train", "tiny/full", train)
+    output = tmp_path / "model"
+    keep_record(sample_data, output, replace=False)
     record = (sample_data / "retriever.json").read_bytes()
     assert (output / "retriever.json").read_bytes() == record
-    (output / "config.json").touch()
-    _, env = prepare("serve", "tiny/full", [f"model_name_or_path={output}"])
-    assert env["API_MODEL_NAME"] == f"persona@{json.loads(record)['identity']}"
-    prepare("export", "tiny/lora", [f"adapter_name_or_path={output}", f"export_dir={merged}"])
-    assert (merged / "retriever.json").read_bytes() == record
+    served = environment(OmegaConf.create({"model_name_or_path": str(output)}))
+    assert served["API_MODEL_NAME"] == f"persona@{json.loads(record)['identity']}"
     assert environment(load("serve", "qwen3-1.7b/base"))["API_MODEL_NAME"] == "persona"
 
 
 def test_a_run_is_not_continued_on_what_another_retriever_found(sample_data, tmp_path):
-    arguments = [f"dataset_dir={sample_data}", f"output_dir={tmp_path}"]
     (tmp_path / "retriever.json").write_text('{"identity": "other-12345678"}')
     with pytest.raises(ConfigurationError, match="begun with facts that other-12345678 retrieved"):
-        prepare("train", "tiny/lora", arguments)
-    prepare("train", "tiny/lora", [*arguments, "overwrite_output_dir=true"])
+        start("train", "tiny/lora", [f"dataset_dir={sample_data}", f"output_dir={tmp_path}"])
+    keep_record(sample_data, tmp_path, replace=True)
     assert (tmp_path / "retriever.json").read_bytes() == (sample_data / "retriever.json").read_bytes()

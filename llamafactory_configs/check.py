@@ -1,0 +1,139 @@
+"""Check every YAML before anything runs: ``python -m llamafactory_configs.check`` (``make check-configs``).
+
+Each goes through LLaMA-Factory's own argument parser; training, serving and export must agree; datasets must exist and
+their longest sample must fit. What the cards at hand, or those described, cannot do is listed with what to change; it
+is no breach, since recipes are made for different machines, but `make train` refuses it.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_prep.check import read_rows
+from data_prep.errors import InputError
+from data_prep.trainer_view import TrainerView
+from llamafactory_configs.config import ConfigurationError
+from llamafactory_configs.hardware import Cards, cards_at_hand, fits
+from llamafactory_configs.memory import GIB, needed
+from llamafactory_configs.rules import RULES, Configs, datasets_of, effective_batch, gpus
+
+
+@dataclass
+class Data:
+    """The datasets that recipes read. ``folder`` stands for LLaMA-Factory's default; ``tokenizer`` for hub models'."""
+
+    folder: Path
+    tokenizer: str | None = None
+    unknown: set[str] = field(default_factory=set)  # models whose tokenizer is not to be had
+    _longest: dict[tuple, int] = field(default_factory=dict)
+
+    def of(self, config: dict) -> Path:
+        """The folder that a configuration reads."""
+        return Path(config.get("dataset_dir", self.folder))
+
+    def missing(self, name: str, config: dict) -> Iterator[str]:
+        """Datasets that are not there."""
+        info = self.of(config) / "dataset_info.json"
+        known = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
+        for dataset in datasets_of(config):
+            if dataset not in known:
+                choices = ", ".join(sorted(known)) or "none; build them with `make data`"
+                yield f"train/{name}: {info} does not list {dataset}; it lists {choices}"
+            elif not (file := self.of(config) / known[dataset].get("file_name", "")).is_file():
+                yield f"train/{name}: {file} of the dataset {dataset} is missing; build it with `make data`"
+
+    def longest(self, config: dict) -> int | None:
+        """Tokens of the longest sample that a configuration trains on; None if its tokenizer cannot be had."""
+        model = config["model_name_or_path"]
+        if model in self.unknown:
+            return None
+        source = model if Path(model).is_dir() else self.tokenizer
+        longest = 0
+        for dataset in datasets_of(config):
+            key = (source or model, config["template"], config["cutoff_len"], self.of(config), dataset)
+            if key not in self._longest:
+                try:
+                    view = TrainerView(config, source)
+                except InputError:
+                    self.unknown.add(model)
+                    return None
+                form = dataset.split("_")[1]
+                self._longest[key] = read_rows(self.of(config) / f"{dataset}.json", form, 9, view).longest
+            longest = max(longest, self._longest[key])
+        return longest
+
+    def too_long(self, name: str, config: dict) -> Iterator[str]:
+        """Samples that ``cutoff_len`` would cut, and with them the mark at a reply's end."""
+        longest = self.longest(config)
+        if longest and longest > config["cutoff_len"]:
+            yield f"train/{name}: cutoff_len is {config['cutoff_len']}, the longest sample {longest} tokens; raise it"
+
+
+def check(configs: Configs, data: Data) -> list[str]:
+    """What is wrong, a sentence each. Raises ConfigurationError if a file is not YAML."""
+    found = [breach for rule in RULES for breach in rule(configs)]
+    for name, config in configs.by_task["train"].items():
+        if _made_by_tiny(config) and not data.of(config).is_dir():
+            continue  # `make tiny` builds it first
+        missing = list(data.missing(name, config))
+        found += missing or data.too_long(name, config)
+    return found
+
+
+def _made_by_tiny(config: dict) -> bool:
+    return str(config.get("dataset_dir", "")).startswith("saves/tiny/")
+
+
+def table(configs: Configs, cards: Cards | None) -> Iterator[str]:
+    """A line a recipe: samples a step, GPUs, GiB on each."""
+    yield f"{'recipe':34} {'a step':>6} {'GPUs':>4} {'GiB a GPU, computed':>20}"
+    for name, config in configs.by_task["train"].items():
+        if config.get("use_cpu") or name.startswith("tiny/"):
+            continue
+        number = max(gpus(config), cards.count) if cards else gpus(config)
+        yield f"{name:34} {effective_batch(config):6} {number:4} {needed(config, number) / GIB:20.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m llamafactory_configs.check", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--configs", type=Path, help="folder with train/, serve/ and export/ (default: ours)")
+    add("--data", type=Path, default=Path("data"), help="folder of the datasets (default: data)")
+    add("--tokenizer", metavar="FOLDER", help="a tokenizer for the models of the hub, where there is no network")
+    add("--gpus", type=int, metavar="N", help="check for N GPUs instead of those at hand")
+    add("--gpu-memory", type=float, metavar="GIB", default=24, help="of each of these (default: 24)")
+    add("--no-bf16", action="store_true", help="these cannot compute in bf16")
+    arguments = parser.parse_args()
+    os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "ERROR")  # it would log every configuration,
+    logging.getLogger("llamafactory").setLevel(logging.ERROR)  # and has read that variable already
+    configs = Configs(arguments.configs) if arguments.configs else Configs()
+    data = Data(arguments.data, arguments.tokenizer)
+    described = arguments.gpus and Cards(arguments.gpus, arguments.gpu_memory, not arguments.no_bf16)
+    cards = described or cards_at_hand()
+    try:
+        found = check(configs, data)
+        print(*table(configs, cards), sep="\n")
+        trainings = configs.by_task["train"].items() if cards else ()
+        unfit = [f"{name}: {sentence}" for name, config in trainings for sentence in fits(config, cards)]
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    if data.unknown:
+        print(f"Lengths not checked, no tokenizer at hand: {', '.join(sorted(data.unknown))} (--tokenizer FOLDER).")
+    if unfit:
+        print("\nNot for these cards:", *unfit, sep="\n")
+    if not cards:
+        print("No GPU here: whether recipes fit one is not checked (--gpus 1 --gpu-memory 24 checks for such a one).")
+    if found:
+        print(f"\n{len(found):,} breaches:", *found, sep="\n", file=sys.stderr)
+        sys.exit(1)
+    print(f"All {sum(map(len, configs.by_task.values()))} configurations are as they must be.")
+
+
+if __name__ == "__main__":
+    main()
