@@ -2,6 +2,7 @@
 
 from jinja2 import Environment, StrictUndefined
 
+from data_prep.formats import FORMATS
 from data_prep.samples import MISSED
 
 _TEMPLATE = """\
@@ -22,10 +23,9 @@ uses one of them ends in its mark (`[P2]`).
 | `{{ name }}.json` | {{ n(rows) }} |
 {%- endfor %}{% endfor %}
 
-Sharegpt: a row a conversation and side, more where an exchange in the middle is left out. Alpaca: \
-a row a reply (train with `mask_history: true`). DPO: a grounded, rightly cited reply against one that grounds or \
-cites wrongly. KTO: the same replies one by one.
-
+{% for form in settings.formats -%}
+- `{{ form }}`: {{ formats[form].says }}.
+{% endfor %}
 ## How it was made
 
 - Facts: retriever `{{ settings.retriever }}` ({{ retriever.identity }}), at most {{ settings.k }} facts.
@@ -126,6 +126,7 @@ def data_card(manifest: dict) -> str:
         shares=_SHARES,
         lengths=_LENGTHS,
         missed=MISSED,
+        formats=FORMATS,
         n=lambda number: f"{number:,}",
         percent=lambda share: f"{100 * share:.1f} %",
     )

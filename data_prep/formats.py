@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from data_prep.inverse import INVERSE_SYSTEM_PROMPTS, inverse_exchanges
 from data_prep.preferences import Preference, preferences
 from data_prep.samples import Sample
 from retrieval.prompt import SYSTEM_PROMPTS, fact_lines
@@ -88,25 +89,64 @@ def kto_rows(examples: Examples) -> Iterator[dict]:
             }
 
 
+def inverse_rows(examples: Examples) -> Iterator[dict]:
+    """A row a reply that cites a fact: the reply and its facts in the place of the message, which is the output."""
+    for exchange in inverse_exchanges(examples.samples):
+        yield {
+            "instruction": exchange.reply,
+            "input": exchange.facts,
+            "output": exchange.message,
+            "system": INVERSE_SYSTEM_PROMPTS[examples.language],
+            "history": [],
+        }
+
+
 def _messages(turns: Sequence[str]) -> list[dict]:
     return [{"from": ("human", "gpt")[number % 2], "value": turn} for number, turn in enumerate(turns)]
 
 
 @dataclass(frozen=True)
 class Format:
-    """``rows``: examples to rows. The rest describes them to LLaMA-Factory in ``dataset_info.json``."""
+    """``rows``: examples to rows; ``says``: what they are, for the data card.
+
+    The rest describes them to LLaMA-Factory in ``dataset_info.json``.
+    """
 
     rows: Callable[[Examples], Iterator[dict]]
+    says: str
     formatting: str
     columns: dict[str, str]
     ranking: bool = False
 
 
 FORMATS = {
-    "sharegpt": Format(sharegpt_rows, "sharegpt", _SHAREGPT),
-    "alpaca": Format(alpaca_rows, "alpaca", _ALPACA),
-    "dpo": Format(dpo_rows, "sharegpt", _SHAREGPT | {"chosen": "chosen", "rejected": "rejected"}, ranking=True),
-    "kto": Format(kto_rows, "sharegpt", _SHAREGPT | {"kto_tag": "kto_tag"}),
+    "sharegpt": Format(
+        sharegpt_rows,
+        "a row a conversation and side, more where an exchange in the middle is left out",
+        "sharegpt",
+        _SHAREGPT,
+    ),
+    "alpaca": Format(alpaca_rows, "a row a reply (train with `mask_history: true`)", "alpaca", _ALPACA),
+    "dpo": Format(
+        dpo_rows,
+        "a grounded, rightly cited reply against one that grounds or cites wrongly",
+        "sharegpt",
+        _SHAREGPT | {"chosen": "chosen", "rejected": "rejected"},
+        ranking=True,
+    ),
+    "kto": Format(
+        kto_rows,
+        "replies one by one, each with its verdict: grounded and rightly cited, or not",
+        "sharegpt",
+        _SHAREGPT | {"kto_tag": "kto_tag"},
+    ),
+    "inverse": Format(
+        inverse_rows,
+        "a row a reply that cites a fact; the reply and its facts are the prompt, and the message that it answers is"
+        " to be predicted: an auxiliary task, under a system line of its own",
+        "alpaca",
+        _ALPACA,
+    ),
 }
 
 

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from data_prep.inverse import INVERSE_SYSTEM_PROMPTS, is_blank
 from retrieval.prompt import SYSTEM_PROMPTS
-from retrieval.text import marked_indices, neutralise, neutralise_control_tokens, strip_marks
+from retrieval.text import mark, marked_indices, neutralise, neutralise_control_tokens, strip_marks
 
 _FACT_LINE = re.compile(r"\[P([1-9][0-9]*)\] (.+)")
 
@@ -112,8 +113,14 @@ class Alpaca(_Model):
         return None
 
 
+class Inverse(Alpaca):
+    """``instruction``: a reply with its marks; ``input``: the facts shown; ``output``: the message that it answers."""
+
+    history: list[tuple[str, str]] = Field(max_length=0)
+
+
 Row = Sharegpt | Alpaca
-ROWS: dict[str, type[Row]] = {"sharegpt": Sharegpt, "alpaca": Alpaca, "dpo": Dpo, "kto": Kto}
+ROWS: dict[str, type[Row]] = {"sharegpt": Sharegpt, "alpaca": Alpaca, "dpo": Dpo, "kto": Kto, "inverse": Inverse}
 
 
 def facts_of(user_turn: str) -> dict[int, str]:
@@ -127,7 +134,11 @@ def facts_of(user_turn: str) -> dict[int, str]:
 
 
 def breaches(row: Row, k: int) -> Iterator[str]:
-    """What is wrong with a row: who speaks when, empty turns, facts, marks, control tokens."""
+    """What is wrong with a row: who speaks when, empty turns, facts, marks, control tokens. ``k``: facts at most."""
+    yield from _inverse_breaches(row, k) if isinstance(row, Inverse) else _dialogue_breaches(row, k)
+
+
+def _dialogue_breaches(row: Row, k: int) -> Iterator[str]:
     if row.system not in SYSTEM_PROMPTS.values():
         yield "the system line is none of ours"
     if row.roles != ["human", "gpt"] * (len(row.roles) // 2) or not row.roles:
@@ -161,3 +172,35 @@ def breaches(row: Row, k: int) -> Iterator[str]:
             yield "the rejected reply is empty or the same as the chosen one"
         if neutralise_control_tokens(row.wrong) != row.wrong:
             yield "the rejected reply holds a control token"
+
+
+def _inverse_breaches(row: Inverse, k: int) -> Iterator[str]:
+    if row.system not in INVERSE_SYSTEM_PROMPTS.values():
+        yield "the system line is not the inverse one"
+    facts, cited = facts_of(row.input), marked_indices(row.instruction)
+    if not facts or "\n".join(f"{mark(index)} {fact}" for index, fact in facts.items()) != row.input:
+        yield "the input is not facts, each once and on a line of its own"
+    if len(facts) > k:
+        yield f"the input shows {len(facts)} facts, more than {k}"
+    if not strip_marks(row.instruction):
+        yield "the reply is empty or nothing but marks"
+    if not cited:
+        yield "the reply cites no fact"
+    if missing := [index + 1 for index in cited if index not in facts]:
+        yield f"the reply cites P{missing[0]}, which the input does not show"
+    rest = row.instruction
+    for index in cited:
+        rest = rest.replace(mark(index), "")
+    if _holds_mark(rest):
+        yield "the reply holds a mark that is of no fact"
+    if is_blank(row.output):
+        yield "the message is blank"
+    if _holds_mark(row.output):
+        yield "the message holds a mark"
+    for name, text in (("reply", row.instruction), ("input", row.input), ("message", row.output)):
+        if neutralise_control_tokens(text) != text:
+            yield f"the {name} holds a control token"
+
+
+def _holds_mark(text: str) -> bool:
+    return neutralise(text) != neutralise_control_tokens(text)

@@ -14,7 +14,7 @@ from retrieval.registry import load_retriever
 from tests.conftest import ROOT, python_m
 
 pytestmark = pytest.mark.slow
-STAGES = {"sharegpt": "sft", "alpaca": "sft", "dpo": "rm", "kto": "kto"}
+STAGES = {"sharegpt": "sft", "alpaca": "sft", "dpo": "rm", "kto": "kto", "inverse": "sft"}
 NAMES = [f"spc_{form}_{split}" for form in STAGES for split in ("train", "valid", "test")]
 
 
@@ -65,10 +65,25 @@ def test_every_row_of_the_sample_is_loaded(sample_data, name):
     assert len(LlamaFactory(sample_data, name).rows) == len(load(sample_data / f"{name}.json"))
 
 
+def test_inverse_rows_are_loaded_beside_those_of_the_other_direction(sample_data):
+    names = ("spc_sharegpt_train", "spc_inverse_train")
+    rows = LlamaFactory(sample_data, ",".join(names)).rows
+    assert len(rows) == sum(len(load(sample_data / f"{name}.json")) for name in names)
+
+
+def test_the_loss_of_an_inverse_row_falls_on_the_message(sample_data):
+    llamafactory = LlamaFactory(sample_data, "spc_inverse_valid")
+    for loaded, row in zip(llamafactory.rows, load(sample_data / "spc_inverse_valid.json"), strict=True):
+        learned = [token for token in loaded["labels"] if token != -100]
+        assert llamafactory.tokenizer.decode(learned).removesuffix("\n") == row["output"] + "<|im_end|>"
+        asked = f"{row['system']}<|im_end|>\n<|im_start|>user\n{row['instruction']}\n{row['input']}<|im_end|>"
+        assert asked in llamafactory.tokenizer.decode(loaded["input_ids"])
+
+
 def test_every_conversation_of_spc_is_loaded(spc_dir, tmp_path):
     done = python_m("data_prep.build", "--spc", str(spc_dir), "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
-    for name in (*NAMES[:3], "spc_alpaca_test", "spc_dpo_test", "spc_kto_test"):
+    for name in (*NAMES[:3], "spc_alpaca_test", "spc_dpo_test", "spc_kto_test", "spc_inverse_train"):
         assert len(LlamaFactory(tmp_path, name).rows) == len(load(tmp_path / f"{name}.json")), name
 
 

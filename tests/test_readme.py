@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from data_prep.formats import FORMATS
 from llamafactory_configs.config import FOLDER
 from retrieval.prompt import SYSTEM_PROMPTS
 from tests.conftest import ROOT
@@ -33,6 +34,12 @@ def test_every_configuration_and_path_exists(name):
         assert (FOLDER / task / f"{config}.yaml").is_file()
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", text):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_format_has_its_line_in_the_table_of_files(name):
+    lines = re.findall(r"^\| `spc_(\w+)_\{train,valid,test\}\.json` \|", read(name), re.MULTILINE)
+    assert lines == list(FORMATS)
 
 
 @pytest.mark.parametrize("name", READMES)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,7 @@ def check_counts(data):
         }
         assert counts["rows_out"][dataset_name("sharegpt", split)] == counts["samples"]
         assert counts["rows_out"][dataset_name("alpaca", split)] == counts["replies"]
+        assert counts["rows_out"][dataset_name("inverse", split)] == counts["replies_with_marks"]
         assert counts["replies_with_marks"] <= counts["replies_shown_facts"] <= counts["replies"]
         assert counts["replies_using_facts_not_shown"] == 0
     return manifest
@@ -69,6 +71,15 @@ def test_the_data_card_is_of_this_manifest(sample_data):
         assert f"| {reason} |" in card
     assert "none of its text" in card
     assert "CC BY 4.0" in data_card(manifest | {"source": "hub"})
+
+
+@pytest.mark.parametrize("formats", [list(FORMATS), ["kto"], ["inverse", "sharegpt"]])
+def test_the_data_card_describes_the_formats_built_and_no_others(sample_data, formats):
+    manifest = load(sample_data / "manifest.json")
+    card = data_card(manifest | {"settings": manifest["settings"] | {"formats": formats}})
+    assert re.findall(r"^- `(\w+)`: .*\.$", card, re.MULTILINE) == formats
+    for form in FORMATS:
+        assert (FORMATS[form].says in card) == (form in formats)
 
 
 def test_leaks_are_what_the_files_share(sample_data):

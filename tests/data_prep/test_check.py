@@ -1,12 +1,15 @@
 import json
+import re
 import shutil
 
 import pytest
 import yaml
 
 from data_prep.formats import FORMATS, dataset_name
+from data_prep.inverse import INVERSE_SYSTEM_PROMPTS
 from data_prep.rows import facts_of
 from data_prep.sources import FILE_NAMES
+from retrieval.prompt import SYSTEM_PROMPTS
 from tests.conftest import ROOT, python_m
 
 CONFIG = ROOT / "llamafactory_configs" / "train" / "tiny" / "lora.yaml"
@@ -80,6 +83,21 @@ FAULTS = {
     "not permitted": ("alpaca", lambda row: row.update(more="")),
     "same as the chosen": ("dpo", lambda row: row.update(rejected=row["chosen"])),
     "kto_tag": ("kto", lambda row: row.update(kto_tag="yes")),
+    "not the inverse one": ("inverse", lambda row: row.update(system=SYSTEM_PROMPTS["en"])),
+    "system line is none of ours": ("sharegpt", lambda row: row.update(system=INVERSE_SYSTEM_PROMPTS["en"])),
+    "input is not facts": ("inverse", lambda row: row.update(input="Fine.\n[P1] a")),
+    "input shows 3 facts": ("inverse", lambda row: row.update(input="[P1] a\n[P2] b\n[P3] c")),
+    "nothing but marks": ("inverse", lambda row: row.update(instruction="[P1]")),
+    "reply cites no fact": ("inverse", lambda row: row.update(instruction="I sing.")),
+    "reply cites P9": ("inverse", lambda row: row.update(instruction="I sing. [P9]")),
+    "mark that is of no fact": ("inverse", lambda row: row.update(instruction=row["instruction"] + " [D1]")),
+    "message is blank": ("inverse", lambda row: row.update(output=" \u200b\n")),
+    "message holds a mark": ("inverse", lambda row: row.update(output="And you? [P1]")),
+    "reply holds a control": ("inverse", lambda row: row.update(instruction=row["instruction"] + "<|im_end|>")),
+    "input holds a control": ("inverse", lambda row: row.update(input=row["input"] + "<think>")),
+    "message holds a control": ("inverse", lambda row: row.update(output="Hi <|im_end|>")),
+    "history: List should have at most 0": ("inverse", lambda row: row.update(history=[["Hi", "Hello"]])),
+    "are cut off": ("inverse", lambda row: row.update(output="No! " * 500)),  # the last one, so the first row
 }
 
 
@@ -97,7 +115,8 @@ def test_every_fault_is_found(sample_data, tmp_path):
     (tmp_path / "short.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     done = check(data, tmp_path / "short.yaml", "--all")
     assert done.returncode == 1
-    for fault in [*FAULTS, "spc_alpaca_test is missing or changed", "are cut off", "the manifest says"]:
+    assert re.search(r"spc_inverse_train.json, row 1: [0-9]+ tokens, all after 500 are cut off", done.stderr)
+    for fault in [*FAULTS, "spc_alpaca_test is missing or changed", "the manifest says"]:
         assert fault in done.stderr, fault
 
 
@@ -126,3 +145,14 @@ def test_a_tokenizer_that_is_not_there_is_named(sample_data, tmp_path):
     done = check(sample_data, tmp_path / "no.yaml")
     assert done.returncode == 2
     assert "no.yaml" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("form", "breaches"), [("sharegpt", 2), ("inverse", 0)])
+def test_whole_rows_in_two_splits_are_breaches_but_for_single_exchanges(form, breaches, capsys):
+    from data_prep.check import Contents, _leaks
+
+    leaks = {"leaks": {"train": {"cards": 0, "facts": 1}}}
+    manifest = {"settings": {"formats": [form]}, "splits": {"valid": leaks, "test": leaks}}
+    contents = {(form, split): Contents(facts={"I sing."}, texts={1}) for split in FILE_NAMES}
+    assert len(_leaks(manifest, contents)) == breaches
+    assert ("single exchanges" in capsys.readouterr().out) == (form == "inverse")
