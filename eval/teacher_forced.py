@@ -45,8 +45,8 @@ class Scores:
 class TeacherForced:
     """A model that scores replies: in bfloat16 on a GPU if there is one, else in float32 on the CPU.
 
-    ``model``: a folder, or an id on the hub. ``adapter``: a folder. ``template``: of LLaMA-Factory; a hybrid thinker's reply comes
-    after an empty thought. ``batch_tokens``: how many, padding included, go through the model at once
+    ``model``: a folder, or an id on the hub. ``adapter``: a folder. ``template``: of LLaMA-Factory; a hybrid thinker's
+    reply comes after an empty thought. ``batch_tokens``: how many, padding included, go through the model at once
     (default: ``BATCH_TOKENS``); a longer conversation goes alone.
     Raises InputError if one of them is not there or does not fit the others.
     """

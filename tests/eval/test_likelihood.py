@@ -80,7 +80,7 @@ def test_the_number_that_a_model_goes_on_with(truth, accepted, shown, chosen, ri
 
 
 def scores_of(tokenizer, reader, reply, likely):
-    """Offsets and scores of a reply: the true token is most likely, but for ``likely``: {text before: {text: logit}}."""
+    """Offsets and scores; true tokens are the most likely but for ``likely``: {text before: {text: logit}}."""
     ids = tokenizer.encode(reply + "<|im_end|>\n", add_special_tokens=False)
     offsets = align(tokenizer, reply, ids)
     logits = np.zeros((len(ids), 4096))
