@@ -133,6 +133,12 @@ def facts_of(user_turn: str) -> dict[int, str]:
     return dict(reversed(facts.items()))
 
 
+def message_of(user_turn: str) -> str:
+    """A user turn without the facts at its end."""
+    lines = user_turn.split("\n")
+    return "\n".join(lines[: len(lines) - len(facts_of(user_turn))])
+
+
 def breaches(row: Row, k: int) -> Iterator[str]:
     """What is wrong with a row: who speaks when, empty turns, facts, marks, control tokens. ``k``: facts at most."""
     yield from _inverse_breaches(row, k) if isinstance(row, Inverse) else _dialogue_breaches(row, k)
@@ -154,7 +160,7 @@ def _dialogue_breaches(row: Row, k: int) -> Iterator[str]:
             yield f"{where} holds a control token"
         if number % 2 == 0:
             facts = facts_of(turn)
-            message = "\n".join(turn.split("\n")[: turn.count("\n") + 1 - len(facts)])
+            message = message_of(turn)
             if neutralise(message) != message:
                 yield f"{where} holds a mark outside of its facts"
             if len(facts) > k:

@@ -32,6 +32,7 @@ class TrainerView:
             cutoff_len=self.cutoff_len,
             train_on_prompt=config.get("train_on_prompt", False),
             mask_history=config.get("mask_history", False),
+            enable_thinking=config.get("enable_thinking", True),
         )
         try:
             self.template = get_template_and_fix_tokenizer(self.tokenizer, arguments)
@@ -59,13 +60,18 @@ class TrainerView:
         pairs = self.template.encode_multiturn(self.tokenizer, _messages(turns), system)
         return sum(len(prompt) + len(reply) for prompt, reply in pairs)
 
-    def with_loss(self, turns: Sequence[str], system: str) -> list[tuple[bool, str]]:
-        """Stretches of the decoded row, and whether the loss falls on them, as the trainer has it."""
+    def encode(self, turns: Sequence[str], system: str) -> tuple[list[int], list[int]]:
+        """Token ids of a row, and its labels: the token itself where the loss falls on it, else ``IGNORE_INDEX``."""
         messages = _messages(turns)
         columns = {"_prompt": messages[:-1], "_response": messages[-1:], "_system": system, "_tools": ""}
         media = dict.fromkeys(("_images", "_videos", "_audios"))
         row = self.processor.preprocess_dataset({name: [value] for name, value in (columns | media).items()})
-        tokens = zip(row["labels"][0], row["input_ids"][0], strict=True)
+        return row["input_ids"][0], row["labels"][0]
+
+    def with_loss(self, turns: Sequence[str], system: str) -> list[tuple[bool, str]]:
+        """Stretches of the decoded row, and whether the loss falls on them, as the trainer has it."""
+        ids, labels = self.encode(turns, system)
+        tokens = zip(labels, ids, strict=True)
         return [
             (carries, self.tokenizer.decode([token for _, token in stretch]))
             for carries, stretch in groupby(tokens, key=lambda pair: pair[0] != IGNORE_INDEX)

@@ -1,9 +1,11 @@
 """Marks (``[P3]``), and text from outside made harmless: the one place where either is defined."""
 
 import re
+from typing import NamedTuple
 
 CARD, DOCUMENTS = "P", "D"  # what a mark points into: [P1] of the card, [D1] of the documents
 _MARKS = {letter: re.compile(rf"\[{letter}([1-9][0-9]*)\]") for letter in (CARD, DOCUMENTS)}
+_MARK_RUN = re.compile(r"(?:[ \t]*\[P[1-9][0-9]*\])+")
 _MARK_AND_SPACE = re.compile(r"[ \t]*\[[PD][1-9][0-9]*\]")
 
 # What a tokenizer turns into a control token when it stands in plain text: the <|...|> family and Qwen's word tags.
@@ -20,6 +22,25 @@ def mark(index: int, letter: str = CARD) -> str:
 def marked_indices(text: str, letter: str = CARD) -> list[int]:
     """Fact numbers (counted from 0) of the marks in ``text``, in order of first appearance, each once."""
     return list(dict.fromkeys(int(number) - 1 for number in _MARKS[letter].findall(text)))
+
+
+class MarkRun(NamedTuple):
+    """Card marks in a row, ``" [P1][P12]"``, at ``text[start:end]``, the spaces before them included.
+
+    ``numbers``: where the number of each mark stands in the text, as (start, end).
+    """
+
+    start: int
+    end: int
+    numbers: list[tuple[int, int]]
+
+
+def mark_runs(text: str) -> list[MarkRun]:
+    """All card marks of ``text``, those that follow one another together."""
+    return [
+        MarkRun(*run.span(), [found.span(1) for found in _MARKS[CARD].finditer(text, *run.span())])
+        for run in _MARK_RUN.finditer(text)
+    ]
 
 
 def strip_marks(text: str) -> str:

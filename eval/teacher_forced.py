@@ -1,0 +1,154 @@
+"""The log-probability that a model gives each token of a reply when it reads the true text before it.
+
+Token ids, and which of them carry loss, are those of training: LLaMA-Factory's own template and encoding make them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from llamafactory.extras.constants import IGNORE_INDEX
+from peft import PeftModel
+from tqdm import tqdm
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from data_prep.errors import InputError
+from data_prep.trainer_view import TrainerView
+
+TEMPLATE = "qwen3_nothink"
+BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A conversation as token ids. ``replies``: the positions of each reply's tokens that carry loss."""
+
+    ids: list[int]
+    replies: list[range]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A reply of n tokens, those that end the turn included.
+
+    ``log_probabilities``: of the true tokens, in nats, (n,). ``best``: the ids of the most likely tokens, (n,).
+    ``watched``: the log-probabilities of w tokens asked for, in nats, (n, w).
+    """
+
+    log_probabilities: np.ndarray
+    best: np.ndarray
+    watched: np.ndarray
+
+
+class TeacherForced:
+    """A model that scores replies: in bfloat16 on a GPU if there is one, else in float32 on the CPU.
+
+    ``model``: a folder, or an id on the hub. ``adapter``: a folder. ``template``: of LLaMA-Factory; a hybrid thinker's
+    reply comes after an empty thought. ``batch_tokens``: how many, padding included, go through the model at once
+    (default: ``BATCH_TOKENS``); a longer conversation goes alone.
+    Raises InputError if one of them is not there or does not fit the others.
+    """
+
+    def __init__(
+        self, model: str, adapter: str | None = None, template: str = TEMPLATE, batch_tokens: int | None = None
+    ):
+        # Nothing is cut off: a mark at the end of a long conversation counts like any other.
+        settings = {"model_name_or_path": model, "template": template, "cutoff_len": 2**30, "enable_thinking": False}
+        self._view = TrainerView(settings)
+        self.tokenizer = self._view.tokenizer
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.model = _load(model, adapter, self.dtype).to(self.device).eval()
+        self._batch_tokens = batch_tokens or BATCH_TOKENS[self.device.type]
+
+    def encode(self, turns: Sequence[str], system: str) -> Encoded:
+        """``turns``: user, assistant, user, ...; the last is a reply."""
+        ids, labels = self._view.encode(turns, system)
+        replies: list[range] = []
+        for place in (place for place, label in enumerate(labels) if label != IGNORE_INDEX):
+            start = replies.pop().start if replies and replies[-1].stop == place else place
+            replies.append(range(start, place + 1))
+        if len(replies) != len(turns) // 2:
+            raise AssertionError(f"{len(turns) // 2} replies, but {len(replies)} stretches of tokens carry loss")
+        return Encoded(ids, replies)
+
+    def score(
+        self, conversations: Sequence[Encoded], watched: Sequence[int] = (), progress: str | None = None
+    ) -> list[list[Scores]]:
+        """The scores of every reply of every conversation, in their order.
+
+        ``watched``: ids of tokens whose log-probability is wanted at every place. ``progress``: title of a bar.
+        """
+        found: list[list[Scores]] = [[] for _ in conversations]
+        with tqdm(total=len(conversations), desc=progress, unit="conversation", disable=progress is None) as bar:
+            for batch in self._batches([len(conversation.ids) for conversation in conversations]):
+                rows = self._score_batch([conversations[number] for number in batch], watched)
+                for number, row in zip(batch, rows, strict=True):
+                    found[number] = row
+                bar.update(len(batch))
+        return found
+
+    def score_replies(self, system: str, asked: Sequence[tuple[Sequence[str], str]]) -> list[Scores]:
+        """The scores of single replies. ``asked``: the turns up to a message, user's first, and a reply to it."""
+        conversations = []
+        for prompt, reply in asked:
+            encoded = self.encode([*prompt, reply], system)
+            conversations.append(Encoded(encoded.ids, encoded.replies[-1:]))
+        return [replies[-1] for replies in self.score(conversations)]
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Numbers of conversations of like length, the longest first: a lack of memory shows at once."""
+        batch: list[int] = []
+        for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):
+            if batch and (len(batch) + 1) * lengths[batch[0]] > self._batch_tokens:
+                yield batch
+                batch = []
+            batch.append(number)
+        if batch:
+            yield batch
+
+    @torch.inference_mode()
+    def _score_batch(self, conversations: Sequence[Encoded], watched: Sequence[int]) -> list[list[Scores]]:
+        length = max(len(conversation.ids) for conversation in conversations)
+        # Padding stands on the right, where no token of a conversation looks: a mask would change the speed only.
+        ids = torch.zeros((len(conversations), length), dtype=torch.long)
+        for number, conversation in enumerate(conversations):
+            ids[number, : len(conversation.ids)] = torch.tensor(conversation.ids)
+        # The token at a place is predicted at the place before; only those places go through the output layer.
+        before = [torch.tensor([place - 1 for reply in c.replies for place in reply]) for c in conversations]
+        kept = torch.unique(torch.cat(before))
+        logits = self.model(ids.to(self.device), use_cache=False, logits_to_keep=kept.to(self.device)).logits
+        found = []
+        for number, conversation in enumerate(conversations):
+            row = logits[number, torch.searchsorted(kept, before[number]).to(self.device)].float()
+            true = ids[number, before[number] + 1].to(self.device)
+            norm = row.logsumexp(-1, keepdim=True)
+            columns = [row.gather(-1, true[:, None])[:, 0] - norm[:, 0], row.argmax(-1), row[:, list(watched)] - norm]
+            ends = np.cumsum([len(reply) for reply in conversation.replies])[:-1]
+            parts = (np.split(column.cpu().numpy(), ends) for column in columns)
+            found.append([Scores(*part) for part in zip(*parts, strict=True)])
+        return found
+
+
+def _load(model: str, adapter: str | None, dtype: torch.dtype) -> PreTrainedModel | PeftModel:
+    """Raises InputError if there is no model, or no adapter that fits it."""
+    no_adapter = f"There is no adapter for {model} at {adapter}; give the output folder of a LoRA run on that model."
+    if adapter and not (Path(adapter) / "adapter_config.json").is_file():
+        raise InputError(no_adapter)
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+    except (OSError, ValueError):
+        raise InputError(f"There is no model at {model}; give its folder, or a mirror with HF_ENDPOINT=.") from None
+    if adapter is None:
+        return loaded
+    try:
+        return PeftModel.from_pretrained(loaded, adapter)
+    except (OSError, ValueError, RuntimeError):
+        raise InputError(no_adapter) from None
+
+
+def weight_files(*folders: str | None) -> list[Path]:
+    """The weights of models and adapters that lie here, by name; none of what comes from the hub."""
+    return [file for folder in folders if folder for file in sorted(Path(folder).glob("*.safetensors"))]
