@@ -2,7 +2,7 @@
 
 Each goes through LLaMA-Factory's own argument parser; training, serving and export must agree; datasets must exist and
 their longest sample must fit. What the cards at hand, or those described, cannot do is listed with what to change; it
-is no breach, since recipes are made for different machines, but `make train` refuses it.
+is no breach, since recipes are made for different machines; `make train` says it again.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from pathlib import Path
 from data_prep.check import read_rows
 from data_prep.errors import InputError
 from data_prep.trainer_view import TrainerView
-from llamafactory_configs.config import ConfigurationError
+from llamafactory_configs.config import ConfigurationError, effective_batch, gpus
 from llamafactory_configs.hardware import Cards, cards_at_hand, fits
 from llamafactory_configs.memory import GIB, needed
-from llamafactory_configs.rules import RULES, Configs, datasets_of, effective_batch, gpus
+from llamafactory_configs.rules import RULES, Configs, datasets_of
 
 
 @dataclass

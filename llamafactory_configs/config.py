@@ -39,3 +39,13 @@ def load_config(path: Path, overrides: list[str] = ()) -> DictConfig:
     if not isinstance(config, DictConfig):
         raise ConfigurationError(f"{path} is not a configuration; it must hold lines like `key: value`.")
     return OmegaConf.merge(config, OmegaConf.from_cli(list(overrides)))
+
+
+def gpus(config: dict) -> int:
+    """GPUs (or processes, on a CPU) that a recipe is made for: two with DeepSpeed, else one."""
+    return 2 if config.get("deepspeed") else 1
+
+
+def effective_batch(config: dict) -> int:
+    """Samples that one step of the optimizer sees."""
+    return config["per_device_train_batch_size"] * config["gradient_accumulation_steps"] * gpus(config)

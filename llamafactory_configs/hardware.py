@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from llamafactory_configs.config import gpus
 from llamafactory_configs.memory import GIB, needed
-from llamafactory_configs.rules import gpus
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from llamafactory.extras.constants import DEFAULT_TEMPLATE, SUPPORTED_MODELS
 from llamafactory.hparams import get_infer_args, get_train_args
 from omegaconf import OmegaConf
 
-from llamafactory_configs.config import FOLDER, load_config, names
+from llamafactory_configs.config import FOLDER, effective_batch, gpus, load_config, names
 
 TASKS = ("train", "serve", "export")
 # A Qwen3 that can think is trained and served with the template that leaves thinking out; untouched, with its own.
@@ -47,16 +47,6 @@ class Configs:
         for task, configs in self.by_task.items():
             for name, config in configs.items():
                 yield task, name, config
-
-
-def gpus(config: dict) -> int:
-    """GPUs (or processes, on a CPU) that a recipe is made for: two with DeepSpeed, else one."""
-    return 2 if config.get("deepspeed") else 1
-
-
-def effective_batch(config: dict) -> int:
-    """Samples that one step of the optimizer sees."""
-    return config["per_device_train_batch_size"] * config["gradient_accumulation_steps"] * gpus(config)
 
 
 def parses(configs: Configs) -> Iterator[str]:

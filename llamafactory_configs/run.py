@@ -1,8 +1,8 @@
 """Run LLaMA-Factory on one of our configurations: ``python -m llamafactory_configs.run train tiny/lora``.
 
 Checks first what would otherwise end in a traceback minutes later, sets the environment that the configuration
-needs, and then becomes ``llamafactory-cli``, or, for training, watches over it. ``key=value`` arguments are handed on
-and win over the YAML.
+needs, and then becomes ``llamafactory-cli`` or, for training and export, watches over it. ``key=value`` arguments are
+handed on and win over the YAML.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from llamafactory_configs import supervise
+from llamafactory_configs.chat_template import write_chat_template
 from llamafactory_configs.config import ConfigurationError, find_config, load_config
 from llamafactory_configs.environment import check_port, environment
 from llamafactory_configs.retriever_record import keep_record, model_folder
@@ -46,7 +47,11 @@ def start(task: str, name: str | None, overrides: list[str]) -> None:
     elif task == "webui":
         check_port(env["GRADIO_SERVER_NAME"], env["GRADIO_SERVER_PORT"], "GRADIO_SERVER_PORT")
     elif task == "export":
-        keep_record(model_folder(config), Path(config.export_dir), replace=True)
+        merged = Path(config.export_dir)
+        keep_record(model_folder(config), merged, replace=True)
+        supervise.run(command, env, merged)
+        write_chat_template(merged, config.template)
+        return
     os.execve(command[0], command, env)
 
 

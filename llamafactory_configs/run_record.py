@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import psutil
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from data_prep.provenance import git_hash, sha256
@@ -71,10 +70,9 @@ class RunRecord:
             "peak_memory_mib": {
                 # ru_maxrss is in KiB on Linux: of the largest process that was waited for
                 "host": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024,
-                "gpu": max((round(line["vram_allocated"] * 1024) for line in log if "vram_allocated" in line),
-                           default=None) if torch.cuda.is_available() else None,
+                "gpu": max((round(line.get("vram_allocated", 0) * 1024) for line in log), default=0) or None,
             },
-        }  # fmt: skip
+        }
         self._write()
         return self.record
 
@@ -92,6 +90,8 @@ class RunRecord:
 
 def hardware() -> dict:
     """Cores, memory and GPUs of this machine."""
+    import torch  # takes seconds
+
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
     return {
         "cores": psutil.cpu_count(),

@@ -51,7 +51,7 @@ class Failed(Exception):
         self.traceback = traceback
 
 
-def run(command: list[str], env: dict[str, str], output: Path, keep_open: int | None) -> None:
+def run(command: list[str], env: dict[str, str], output: Path, keep_open: int | None = None) -> None:
     """Run ``command`` until it ends; ``keep_open``: a descriptor that it inherits, if any.
 
     Its standard error is passed on, except for a traceback, which is held back until it is known whether one sentence
@@ -134,5 +134,5 @@ def _failure(code: int, printed: str, output: Path) -> Failed:
     if refused := REFUSED.search(printed):
         return Failed(f"LLaMA-Factory refuses the configuration: {refused[1]}")
     if code == -signal.SIGKILL:
-        return Failed("The training was killed from outside, most likely for want of memory; free some and go on.")
+        return Failed("It was killed from outside, most likely for want of memory; free some and go on.")
     return Failed(f"LLaMA-Factory ended with exit code {code}; what it printed is above.", printed)

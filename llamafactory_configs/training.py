@@ -5,9 +5,10 @@ import os
 import shlex
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from llamafactory_configs import output_folder, supervise
+from llamafactory_configs.chat_template import write_chat_template
 from llamafactory_configs.config import FOLDER, ConfigurationError
 from llamafactory_configs.environment import environment, has_gpu
 from llamafactory_configs.output_folder import writing_alone
@@ -16,12 +17,18 @@ from llamafactory_configs.run_record import RunRecord
 
 
 def check_train(config: DictConfig, name: str) -> None:
-    """Raise ConfigurationError if ``config`` cannot be trained here and now."""
+    """Raise ConfigurationError if ``config`` cannot be trained here and now; prints what the cards may not do."""
     wants_gpu = (config.get("bf16") or config.get("fp16")) and not config.get("use_cpu")
     if wants_gpu and not has_gpu():
         raise ConfigurationError(
             f"{name} needs a GPU and this machine has none; `make demo` shows the whole path on a CPU."
         )
+    if wants_gpu:
+        from llamafactory_configs.hardware import cards_at_hand, fits  # PyTorch and transformers take seconds
+
+        if cards := cards_at_hand():
+            for sentence in fits(OmegaConf.to_container(config), cards):
+                print(f"This may fail: {sentence}.", flush=True)  # what memory is computed is an upper estimate
     if not config.get("output_dir"):
         raise ConfigurationError(f"{name} names no output_dir; add one, such as output_dir=saves/mine.")
     info = Path(config.get("dataset_dir", "data")) / "dataset_info.json"
@@ -55,7 +62,7 @@ def train(name: str, command: list[str], config: DictConfig) -> None:
     output = Path(config.output_dir)
     env = environment(config)
     if int(os.environ.get("NODE_RANK", "0")):  # the first node keeps the shared folder
-        supervise.run(command, env, output, keep_open=None)
+        supervise.run(command, env, output)
         return
     with writing_alone(output) as lock:
         replace = bool(config.get("overwrite_output_dir"))
@@ -79,6 +86,8 @@ def train(name: str, command: list[str], config: DictConfig) -> None:
             with contextlib.suppress(OSError):  # a full disk takes no record either
                 record.end("failed")
             raise supervise.Failed(f"{failed} {_where(output)}", failed.traceback) from None
+        if config.get("finetuning_type") == "full":  # an adapter is exported first
+            write_chat_template(output, config.template)
         print(_summary(record.end("finished")), flush=True)
 
 

@@ -1,12 +1,15 @@
 """Rebuild persona-tiny: ``make tiny``. The two ends of it; the training between them is LLaMA-Factory's.
 
 ``python -m models.tiny init --data DATA --out DIR`` makes a byte-level BPE tokenizer from the conversations of a built
-dataset and a Qwen3-architecture model of 4.2 million random weights. ``python -m models.tiny finish RUN`` stores a
-trained run as ``models/persona-tiny`` in bfloat16.
+dataset and a Qwen3-architecture model of 5.8 million random weights. ``python -m models.tiny drill SOURCE TARGET``
+makes exercises in citing. ``python -m models.tiny finish RUN`` stores a trained run as ``models/persona-tiny`` in
+bfloat16.
 """
 
 import argparse
 import json
+import random
+import re
 from pathlib import Path
 
 import torch
@@ -16,6 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 OUT = Path(__file__).parent / "persona-tiny"
 VOCABULARY = 4096
 SEED = 42
+CONVERSATIONS = "spc_sharegpt_train"  # the dataset that all parts begin with
+DRILLS = 8  # exchanges of a drill at most
 
 # The control tokens of Qwen3 that its chat template and LLaMA-Factory's `qwen3*` templates can produce.
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -87,6 +92,35 @@ def init(data: Path, out: Path) -> None:
     print(f"{out}: {model.num_parameters():,} random weights, {len(tokenizer):,} tokens")
 
 
+def drill(source: Path, target: Path, rows: int) -> None:
+    """Conversations in which every reply repeats one of the facts shown, with its mark; ``rows`` of them.
+
+    To end a sentence with the mark of the fact that it states, the model must find the line it copied from; in real
+    replies that is a rare and noisy lesson, here it is the only one. ``source``: a folder built with several facts a
+    turn; each turn keeps its message and facts, with numbers drawn anew, so that they can only be read off.
+    """
+    draw = random.Random(SEED)
+    drills = []
+    for row in draw.sample(json.loads((source / f"{CONVERSATIONS}.json").read_text(encoding="utf-8")), rows):
+        turns = []
+        for turn in row["conversations"][::2][:DRILLS]:
+            message, *facts = re.split(r"\n\[P\d+\] ", turn["value"])
+            if facts:
+                numbers = draw.sample(range(1, 10), len(facts))
+                lines = [f"[P{number}] {fact}" for number, fact in zip(numbers, facts, strict=True)]
+                chosen = draw.randrange(len(facts))
+                turns.append({"from": "human", "value": "\n".join([message, *lines])})
+                turns.append({"from": "gpt", "value": f"{facts[chosen]} [P{numbers[chosen]}]"})
+        if turns:
+            drills.append({"conversations": turns, "system": row["system"]})
+    (target / "spc_drills_train.json").write_text(json.dumps(drills, ensure_ascii=False), encoding="utf-8")
+    listed = target / "dataset_info.json"
+    info = json.loads(listed.read_text(encoding="utf-8"))
+    info["spc_drills_train"] = info[CONVERSATIONS] | {"file_name": "spc_drills_train.json"}
+    listed.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+    print(f"{target}/spc_drills_train.json: {len(drills):,} conversations")
+
+
 def finish(run: Path) -> None:
     """The model that LLaMA-Factory left in ``run`` to ``OUT``, in bfloat16, and its losses as a record."""
     AutoModelForCausalLM.from_pretrained(run, dtype=torch.bfloat16).save_pretrained(OUT)
@@ -106,11 +140,17 @@ def main() -> None:
     first = commands.add_parser("init", help="untrained model and tokenizer")
     first.add_argument("--data", type=Path, required=True, help="ShareGPT file to learn the tokenizer from")
     first.add_argument("--out", type=Path, required=True, help="folder to write")
+    middle = commands.add_parser("drill", help="conversations whose replies repeat a fact, with its mark")
+    middle.add_argument("source", type=Path, help="folder of datasets with several facts a turn")
+    middle.add_argument("target", type=Path, help="folder of datasets to add them to")
+    middle.add_argument("--rows", type=int, default=6000, help="conversations to make (default: 6000)")
     last = commands.add_parser("finish", help="store a trained run as models/persona-tiny")
     last.add_argument("run", type=Path, help="output folder of LLaMA-Factory")
     arguments = parser.parse_args()
     if arguments.command == "init":
         init(arguments.data, arguments.out)
+    elif arguments.command == "drill":
+        drill(arguments.source, arguments.target, arguments.rows)
     else:
         finish(arguments.run)
 
