@@ -1,7 +1,8 @@
 # `make` or `make help` lists what there is. Everything runs from this folder, in .venv, which the first call builds.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast data check train serve webui export tiny labeller retriever bench-data bench-retrieval lint format clean
+.PHONY: help demo test test-fast data check check-configs train loss-curve serve webui export tiny labeller retriever \
+        bench-data bench-retrieval bench-train lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -34,6 +35,12 @@ check: $(VENV) ## check data/ for CONFIG=: form, marks, token lengths, leaks, an
 train: $(VENV) ## train CONFIG=qwen3-1.7b/lora (default); ARGS="learning_rate=5.0e-5" is passed on
 	@$(RUN) -m llamafactory_configs.run train $(CONFIG) $(ARGS)
 
+check-configs: $(VENV) ## check every YAML: parser, agreement, datasets, lengths, and what the GPUs here can do
+	@$(RUN) -m llamafactory_configs.check $(ARGS)
+
+loss-curve: $(VENV) ## picture of the loss of CONFIG= (or FOLDER=), and what is wrong with it, if anything
+	@$(RUN) -m eval.loss_curve $(or $(FOLDER),saves/$(CONFIG))
+
 serve: $(VENV) ## serve what CONFIG= trained at http://127.0.0.1:8000/v1; PORT=, API_KEY=
 	@API_PORT=$(PORT) $(RUN) -m llamafactory_configs.run serve $(CONFIG) $(ARGS)
 
@@ -43,10 +50,14 @@ webui: $(VENV) ## LLaMA-Factory's web page, with our datasets in it, at http://1
 export: $(VENV) ## merge the adapter of CONFIG= into its model
 	@$(RUN) -m llamafactory_configs.run export $(CONFIG) $(ARGS)
 
-tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; about an hour on two cores
-	@$(RUN) -m data_prep.build --spc "$(SPC)" --sides one --formats sharegpt --out saves/tiny/conversations
-	@$(RUN) -m data_prep.build --spc "$(SPC)" --only-grounded --formats sharegpt --out saves/tiny/grounded
+tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; about two hours on two cores
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --retriever none --missed keep --sides one --formats sharegpt \
+	  --out saves/tiny/conversations
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --retriever random --k 3 --missed keep --sides one \
+	  --formats sharegpt --out saves/tiny/cards
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --only-grounded --formats sharegpt --out saves/tiny/grounded
 	@$(RUN) -m models.tiny init --data saves/tiny/conversations/spc_sharegpt_train.json --out saves/tiny/untrained
+	@$(RUN) -m models.tiny drill saves/tiny/cards saves/tiny/grounded
 	@$(RUN) -m llamafactory_configs.run train tiny/pretrain $(ARGS)
 	@$(RUN) -m llamafactory_configs.run train tiny/pretrain_grounded $(ARGS)
 	@$(RUN) -m models.tiny finish saves/tiny/pretrain_grounded
@@ -68,6 +79,9 @@ bench-retrieval: $(VENV) ## measure the speed of retrieval against the obvious w
 
 bench-data: $(VENV) ## measure the speed and memory of `make data` against the obvious loop, on SPC=
 	@$(RUN) -m eval.bench_data --spc "$(SPC)" --json reports/results/bench_data.json $(ARGS)
+
+bench-train: $(VENV) ## measure how many replies a second training learns against LLaMA-Factory's stock way
+	@$(RUN) -m eval.bench_train --json reports/results/bench_train.json $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

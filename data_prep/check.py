@@ -30,6 +30,7 @@ class Contents:
     rows: int = 0
     first: Row | None = None
     longest: int = 0
+    tokens: int = 0
     breaches: list[str] = field(default_factory=list)
     facts: set[str] = field(default_factory=set)
     texts: set[int] = field(default_factory=set)
@@ -55,6 +56,7 @@ def read_rows(path: Path, form: str, k: int, view: TrainerView) -> Contents:
             if reply is not None:
                 length = view.length([*row.prompt, reply], row.system)
                 contents.longest = max(contents.longest, length)
+                contents.tokens += length
                 if length > view.cutoff_len:
                     contents.breaches.append(f"{where}: {length} tokens, all after {view.cutoff_len} are cut off")
         if facts := {fact for turn in row.prompt[::2] for fact in facts_of(turn).values()}:

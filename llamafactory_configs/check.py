@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.check import read_rows
+from data_prep.check import Contents, read_rows
 from data_prep.errors import InputError
 from data_prep.trainer_view import TrainerView
 from llamafactory_configs.config import ConfigurationError, effective_batch, gpus
+from llamafactory_configs.costs import GIB, hours, needed
 from llamafactory_configs.hardware import Cards, cards_at_hand, fits
-from llamafactory_configs.memory import GIB, needed
 from llamafactory_configs.rules import RULES, Configs, datasets_of
 
 
@@ -30,7 +30,7 @@ class Data:
     folder: Path
     tokenizer: str | None = None
     unknown: set[str] = field(default_factory=set)  # models whose tokenizer is not to be had
-    _longest: dict[tuple, int] = field(default_factory=dict)
+    _contents: dict[tuple, Contents] = field(default_factory=dict)
 
     def of(self, config: dict) -> Path:
         """The folder that a configuration reads."""
@@ -47,30 +47,28 @@ class Data:
             elif not (file := self.of(config) / known[dataset].get("file_name", "")).is_file():
                 yield f"train/{name}: {file} of the dataset {dataset} is missing; build it with `make data`"
 
-    def longest(self, config: dict) -> int | None:
-        """Tokens of the longest sample that a configuration trains on; None if its tokenizer cannot be had."""
+    def contents(self, config: dict) -> list[Contents]:
+        """What the datasets that a configuration trains on hold; empty if its tokenizer cannot be had."""
         model = config["model_name_or_path"]
-        if model in self.unknown:
-            return None
         source = model if Path(model).is_dir() else self.tokenizer
-        longest = 0
-        for dataset in datasets_of(config):
+        found = []
+        for dataset in datasets_of(config, "dataset"):
             key = (source or model, config["template"], config["cutoff_len"], self.of(config), dataset)
-            if key not in self._longest:
+            if key not in self._contents and model not in self.unknown:
                 try:
                     view = TrainerView(config, source)
                 except InputError:
                     self.unknown.add(model)
-                    return None
-                form = dataset.split("_")[1]
-                self._longest[key] = read_rows(self.of(config) / f"{dataset}.json", form, 9, view).longest
-            longest = max(longest, self._longest[key])
-        return longest
+                else:
+                    path = self.of(config) / f"{dataset}.json"
+                    self._contents[key] = read_rows(path, dataset.split("_")[1], 9, view)
+            found += [self._contents[key]] if key in self._contents else []
+        return found
 
     def too_long(self, name: str, config: dict) -> Iterator[str]:
         """Samples that ``cutoff_len`` would cut, and with them the mark at a reply's end."""
-        longest = self.longest(config)
-        if longest and longest > config["cutoff_len"]:
+        longest = max((contents.longest for contents in self.contents(config)), default=0)
+        if longest > config["cutoff_len"]:
             yield f"train/{name}: cutoff_len is {config['cutoff_len']}, the longest sample {longest} tokens; raise it"
 
 
@@ -89,14 +87,16 @@ def _made_by_tiny(config: dict) -> bool:
     return str(config.get("dataset_dir", "")).startswith("saves/tiny/")
 
 
-def table(configs: Configs, cards: Cards | None) -> Iterator[str]:
-    """A line a recipe: samples a step, GPUs, GiB on each."""
-    yield f"{'recipe':34} {'a step':>6} {'GPUs':>4} {'GiB a GPU, computed':>20}"
+def table(configs: Configs, data: Data, cards: Cards | None) -> Iterator[str]:
+    """A line a recipe that needs a GPU: samples a step, GPUs, and, computed, GiB on each and hours of an A100."""
+    yield f"{'recipe':34} {'a step':>6} {'GPUs':>4} {'GiB each':>8} {'A100 hours':>10}"
     for name, config in configs.by_task["train"].items():
-        if config.get("use_cpu") or name.startswith("tiny/"):
+        if not (config.get("bf16") or config.get("fp16")) or config.get("use_cpu"):
             continue
         number = max(gpus(config), cards.count) if cards else gpus(config)
-        yield f"{name:34} {effective_batch(config):6} {number:4} {needed(config, number) / GIB:20.1f}"
+        tokens = sum(contents.tokens for contents in data.contents(config))
+        time = f"{hours(config, tokens):10.1f}" if tokens else f"{'?':>10}"
+        yield f"{name:34} {effective_batch(config):6} {number:4} {needed(config, number) / GIB:8.0f} {time}"
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def main() -> None:
     cards = described or cards_at_hand()
     try:
         found = check(configs, data)
-        print(*table(configs, cards), sep="\n")
+        print(*table(configs, data, cards), sep="\n")
         trainings = configs.by_task["train"].items() if cards else ()
         unfit = [f"{name}: {sentence}" for name, config in trainings for sentence in fits(config, cards)]
     except ConfigurationError as error:

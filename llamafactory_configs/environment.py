@@ -26,7 +26,8 @@ def environment(config: DictConfig) -> dict[str, str]:
     wanted["RECORD_VRAM"] = "1"  # peak memory of the GPU in the trainer's log
     if config.get("use_cpu"):
         wanted["OMP_NUM_THREADS"] = "2"  # more threads cost a small model more than they bring
-    if config.get("deepspeed") or os.environ.get("FORCE_TORCHRUN"):
+    by_torchrun = config.get("deepspeed") and not os.environ.get("USE_RAY")
+    if by_torchrun or os.environ.get("FORCE_TORCHRUN"):
         wanted["FORCE_TORCHRUN"] = "1"
         if not has_gpu():  # LLaMA-Factory would start no process at all
             wanted |= {"NPROC_PER_NODE": "2", "OMP_NUM_THREADS": "1"}

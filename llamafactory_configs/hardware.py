@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llamafactory_configs.config import gpus
-from llamafactory_configs.memory import GIB, needed
+from llamafactory_configs.costs import GIB, needed
 
 
 @dataclass(frozen=True)

@@ -174,9 +174,9 @@ def same_batch(configs: Configs) -> Iterator[str]:
             )
 
 
-def datasets_of(config: dict) -> list[str]:
-    """The names of the datasets that a training reads."""
-    given = f"{config.get('dataset', '')},{config.get('eval_dataset', '')}"
+def datasets_of(config: dict, *keys: str) -> list[str]:
+    """The names of the datasets that a training reads, under ``keys`` (default: to train and to evaluate)."""
+    given = ",".join(str(config.get(key, "")) for key in keys or ("dataset", "eval_dataset"))
     return [name.strip() for name in given.split(",") if name.strip()]
 
 

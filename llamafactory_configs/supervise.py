@@ -52,15 +52,19 @@ class Failed(Exception):
 
 
 def run(command: list[str], env: dict[str, str], output: Path, keep_open: int | None = None) -> None:
-    """Run ``command`` until it ends; ``keep_open``: a descriptor that it inherits, if any.
+    """Run ``command`` until it ends; ``keep_open``: a descriptor that it and all that it starts inherit, if any.
 
     Its standard error is passed on, except for a traceback, which is held back until it is known whether one sentence
     can say it. Raises Failed, or Stopped on SIGINT, SIGTERM and SIGHUP.
     """
     process = subprocess.Popen(
-        command, env=env, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_die_with_parent,
-        pass_fds=[] if keep_open is None else [keep_open],
-    )  # fmt: skip
+        command,
+        env=env,
+        stdin=keep_open,  # the one descriptor that torchrun hands on to its workers
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
     errors = _StandardError(process.stderr)
     errors.start()
     with _handing_on_signals(process) as received:

@@ -20,7 +20,8 @@ OUT = Path(__file__).parent / "persona-tiny"
 VOCABULARY = 4096
 SEED = 42
 CONVERSATIONS = "spc_sharegpt_train"  # the dataset that all parts begin with
-DRILLS = 8  # exchanges of a drill at most
+DRILLS = "spc_sharegpt_drills"
+EXCHANGES = 8  # of a drill, at most
 
 # The control tokens of Qwen3 that its chat template and LLaMA-Factory's `qwen3*` templates can produce.
 CONTROL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -103,7 +104,7 @@ def drill(source: Path, target: Path, rows: int) -> None:
     drills = []
     for row in draw.sample(json.loads((source / f"{CONVERSATIONS}.json").read_text(encoding="utf-8")), rows):
         turns = []
-        for turn in row["conversations"][::2][:DRILLS]:
+        for turn in row["conversations"][::2][:EXCHANGES]:
             message, *facts = re.split(r"\n\[P\d+\] ", turn["value"])
             if facts:
                 numbers = draw.sample(range(1, 10), len(facts))
@@ -113,12 +114,13 @@ def drill(source: Path, target: Path, rows: int) -> None:
                 turns.append({"from": "gpt", "value": f"{facts[chosen]} [P{numbers[chosen]}]"})
         if turns:
             drills.append({"conversations": turns, "system": row["system"]})
-    (target / "spc_drills_train.json").write_text(json.dumps(drills, ensure_ascii=False), encoding="utf-8")
+    lines = ",\n".join(json.dumps(drill, ensure_ascii=False) for drill in drills)
+    (target / f"{DRILLS}.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
     listed = target / "dataset_info.json"
     info = json.loads(listed.read_text(encoding="utf-8"))
-    info["spc_drills_train"] = info[CONVERSATIONS] | {"file_name": "spc_drills_train.json"}
+    info[DRILLS] = info[CONVERSATIONS] | {"file_name": f"{DRILLS}.json"}
     listed.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    print(f"{target}/spc_drills_train.json: {len(drills):,} conversations")
+    print(f"{target}/{DRILLS}.json: {len(drills):,} conversations")
 
 
 def finish(run: Path) -> None:

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the bundled sample, real SPC where it lies, and datasets built from the sample."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ENV = os.environ | {"OMP_NUM_THREADS": "1"}  # more threads make tiny runs slower
 SPC_DIR = Path(os.environ.get("SPC_DIR", ROOT.parent / "shared" / "spc"))
 
 
@@ -16,6 +18,20 @@ def python_m(*arguments: str, **options) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **options
     )
+
+
+def train(config: str, data: Path, output: Path, *overrides: str, **env: str) -> str:
+    """Train a configuration of ours on ``data`` into ``output``; gives what LLaMA-Factory printed."""
+    arguments = (config, f"dataset_dir={data}", f"output_dir={output}", *overrides)
+    done = python_m("llamafactory_configs.run", "train", *arguments, env=ENV | env)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def losses(output: Path, key: str = "loss") -> list[float]:
+    """What the trainer logged under ``key``, in order."""
+    history = json.loads((output / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [entry[key] for entry in history if key in entry]
 
 
 @pytest.fixture(scope="session")

@@ -13,29 +13,14 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
-import torch
 
-from llamafactory_configs.environment import has_gpu
 from retrieval.registry import open_retriever, save_retriever
-from tests.conftest import ROOT, python_m
+from tests.conftest import ENV, ROOT, losses, python_m, train
 
 pytestmark = pytest.mark.slow
-ENV = os.environ | {"OMP_NUM_THREADS": "1", "API_KEY": "secret"}
+ENV = ENV | {"API_KEY": "secret"}
 MESSAGE = "Do you play an instrument after dinner?"
 CARD = "I drive a night bus in Leeds.\nI play the banjo after dinner.\n"
-
-
-def train(config, data, output, *overrides):
-    """Train and return what LLaMA-Factory printed."""
-    arguments = (config, f"dataset_dir={data}", f"output_dir={output}", *overrides)
-    done = python_m("llamafactory_configs.run", "train", *arguments, env=ENV)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
-def losses(output, key="loss"):
-    history = json.loads((output / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    return [entry[key] for entry in history if key in entry]
 
 
 def free_port():
@@ -97,21 +82,6 @@ def test_training_uses_every_row_and_the_loss_falls(sample_data, adapter):
     assert after < before - 0.3
     assert (output / "training_loss.png").stat().st_size > 1000
     assert (output / "adapter_model.safetensors").exists()
-
-
-@pytest.mark.parametrize("stage", ["dpo", "kto"])
-def test_preferences_are_learned(sample_data, tmp_path, stage):
-    datasets = (f"dataset=spc_{stage}_train", f"eval_dataset=spc_{stage}_valid")
-    train("tiny/lora", sample_data, tmp_path / "out", f"stage={stage}", *datasets, "max_steps=2", "logging_steps=1")
-    assert len(losses(tmp_path / "out")) == 2
-    assert losses(tmp_path / "out", "rewards/chosen")
-
-
-def test_a_finished_run_is_not_run_again(sample_data, adapter):
-    arguments = ("tiny/lora", f"dataset_dir={sample_data}", f"output_dir={adapter[0]}")
-    done = python_m("llamafactory_configs.run", "train", *arguments)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "finished run" in done.stderr
 
 
 def ask(base_url, data, tmp_path, *arguments, **env):
@@ -185,17 +155,6 @@ def test_the_merged_model_answers_as_the_adapter_does(api, adapter, sample_data,
     output = model.generate(**prompt, max_new_tokens=20, do_sample=False)
     text = tokenizer.decode(output[0][prompt["input_ids"].shape[1] :], skip_special_tokens=True)
     assert text == answer["choices"][0]["message"]["content"]
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="DeepSpeed builds an op with g++, which is not installed")
-@pytest.mark.parametrize("config", ["tiny/lora_zero3", "tiny/full_zero3"])
-def test_zero3_trains_in_two_processes(sample_data, tmp_path, config):
-    printed = train(config, sample_data, tmp_path / "out", "max_steps=6", "logging_steps=1")
-    assert "distributed training" in printed
-    processes = torch.accelerator.device_count() if has_gpu() else 2
-    assert re.search(rf"Total train batch size .* = {4 * processes}\b", printed)
-    assert len(losses(tmp_path / "out")) >= 6
-    assert list((tmp_path / "out").glob("*model*.safetensors"))
 
 
 def test_webui_comes_up_with_our_datasets_in_it(sample_data, tmp_path):

@@ -11,8 +11,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from llamafactory_configs import rules
 from llamafactory_configs.check import Data
 from llamafactory_configs.config import FOLDER
+from llamafactory_configs.costs import GIB, needed, shape
 from llamafactory_configs.hardware import Cards, fits
-from llamafactory_configs.memory import GIB, needed, shape
 from llamafactory_configs.rules import RULES, Configs
 from tests.conftest import ROOT, python_m
 
@@ -110,7 +110,8 @@ def test_datasets_must_exist_and_fit(tmp_path, sample_data):
     config = yaml.safe_load((FOLDER / "train" / "tiny" / "lora.yaml").read_text(encoding="utf-8"))
     ours = Data(sample_data)
     assert [*ours.missing("tiny/lora", config), *ours.too_long("tiny/lora", config)] == []
-    longest = ours.longest(config)
+    (contents,) = ours.contents(config)
+    longest = contents.longest
     assert list(Data(sample_data).too_long("tiny/lora", config | {"cutoff_len": longest + 20})) == []
     (breach,) = Data(sample_data).too_long("tiny/lora", config | {"cutoff_len": longest - 20})
     assert re.search(r"cutoff_len is \d+, the longest sample \d+ tokens", breach)

@@ -1,7 +1,6 @@
 """Real runs that are ended, doubled and cut short: nothing is lost, and one sentence says what happened."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -12,11 +11,10 @@ import time
 import pytest
 
 from llamafactory_configs.output_folder import checkpoints, state
-from tests.conftest import ROOT
+from tests.conftest import ENV, ROOT
 
 pytestmark = pytest.mark.slow
 STEPS = 16
-ENV = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def command(data, output, *overrides):
