@@ -31,8 +31,10 @@ COMMON = {
     "lr_scheduler_type": "cosine", "warmup_steps": 0.1, "bf16": True, "logging_steps": 1, "save_strategy": "no",
     "report_to": "none", "include_num_input_tokens_seen": "non_padding", "seed": SEED,
 }  # fmt: skip
-LORA = {"finetuning_type": "lora", "lora_rank": 8, "lora_target": "all", "learning_rate": 1.0e-4}
-FULL = {"finetuning_type": "full", "learning_rate": 1.0e-5}
+TUNINGS = {
+    "lora": {"finetuning_type": "lora", "lora_rank": 8, "lora_target": "all", "learning_rate": 1.0e-4},
+    "full": {"finetuning_type": "full", "learning_rate": 1.0e-5},
+}
 # examples/train_lora/qwen3_lora_sft.yaml and examples/train_full/qwen3_full_sft.yaml of LLaMA-Factory 0.9.5
 STOCK = {"per_device_train_batch_size": 1, "dataset": "spc_alpaca_train", "preprocessing_num_workers": 16,
          "dataloader_num_workers": 4}  # fmt: skip
@@ -43,20 +45,19 @@ PACKED = {"packing": True, "neat_packing": True}
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "A10": 125e12, "4090": 165e12}
 
 
-def ways(batch: int, gpu: bool) -> dict[str, dict]:
-    """The settings of each way by name; ``batch`` conversations a step in ours."""
-    ours = OURS | ({"enable_liger_kernel": True} if gpu else {})
+def ways(batch: int, tunings: list[str], gpu: bool) -> dict[str, dict]:
+    """The settings of each way by name, for each of ``tunings``; ``batch`` conversations a step in ours."""
+    ours = OURS | ({"enable_liger_kernel": True} if gpu else {})  # its kernels are Triton's
     grouped = ours | LENGTHS | {"per_device_train_batch_size": batch}
     # a packed row holds about as many tokens as three conversations
     packed = ours | PACKED | {"per_device_train_batch_size": max(1, batch // 3)}
-    return {
-        "stock, lora": STOCK | LORA | {"gradient_accumulation_steps": 8},
-        "stock, full": STOCK | FULL | {"gradient_accumulation_steps": 2},
-        "ours, lora": grouped | LORA,
-        "ours, full": grouped | FULL,
-        "ours packed, lora": packed | LORA,
-        "ours packed, full": packed | FULL,
-    }
+    found = {}
+    for tuning in tunings:
+        accumulation = {"lora": 8, "full": 2}[tuning]  # of the stock way
+        found[f"stock, {tuning}"] = STOCK | TUNINGS[tuning] | {"gradient_accumulation_steps": accumulation}
+        found[f"ours, {tuning}"] = grouped | TUNINGS[tuning]
+        found[f"ours packed, {tuning}"] = packed | TUNINGS[tuning]
+    return found
 
 
 def write_data(source: Path, conversations: int, folder: Path) -> int:
@@ -151,6 +152,7 @@ def main() -> None:
     add("--tokenizer", metavar="MODEL", help="folder or hub id, if not the model's")
     add("--conversations", type=int, default=48, metavar="N", help="to learn (default: 48)")
     add("--batch", type=int, default=4, metavar="N", help="conversations a step in our way (default: 4)")
+    add("--tuning", choices=TUNINGS, nargs="+", default=list(TUNINGS), help="what is trained (default: lora full)")
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     source = arguments.data / DATA
@@ -160,7 +162,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         model = write_model(arguments.model, arguments.tokenizer or arguments.model, Path(folder) / "model")
         replies = write_data(source, arguments.conversations, Path(folder) / "data")
-        chosen = ways(arguments.batch, torch.cuda.is_available())
+        chosen = ways(arguments.batch, arguments.tuning, torch.cuda.is_available())
         found = bench(model, Path(folder) / "data", replies, chosen, Path(folder))
     config = {"model": arguments.model, "conversations": arguments.conversations, "batch": arguments.batch,
               "replies": replies, "ways": {name: COMMON | way for name, way in chosen.items()}}  # fmt: skip

@@ -105,10 +105,14 @@ class MarkReader:
         self._columns: dict[int, list[int]] = {token: [column] for column, token in enumerate(self.watched)}
         self._columns[CLOSE] = [column for column, token in enumerate(self.watched) if token in closings]
         self._closings = closings
+        # Behind a sentence: " [" is one token, or two of which the first is a space that begins nothing else.
+        sentence = tokenizer("Yes.", add_special_tokens=False)["input_ids"]
+        opened = (tokenizer(f"Yes.{space}[P1]", add_special_tokens=False)["input_ids"] for space in ("", " "))
+        self._openings = {ids[len(sentence)] for ids in opened if ids[: len(sentence)] == sentence}
 
     def starts_mark(self, token: int) -> bool:
         """Whether ``token`` opens a bracket, after a space or not."""
-        return self._tokenizer.decode([token]).lstrip(" \t").startswith("[")
+        return token in self._openings or self._tokenizer.decode([token]).lstrip(" \t").startswith("[")
 
     def count(self, reply: str, offsets: Offsets, shown: Collection[int], scores: TokenScores) -> MarkCounts:
         """Marks and places of one reply; ``shown``: numbers of the facts in its message, from 0."""

@@ -2,8 +2,8 @@
 
 ``python -m models.tiny init --data DATA --out DIR`` makes a byte-level BPE tokenizer from the conversations of a built
 dataset and a Qwen3-architecture model of 5.8 million random weights. ``python -m models.tiny drill SOURCE TARGET``
-makes exercises in citing. ``python -m models.tiny finish RUN`` stores a trained run as ``models/persona-tiny`` in
-bfloat16.
+makes exercises in citing. ``python -m models.tiny finish RUN RUN`` stores what the last run trained as
+``models/persona-tiny`` in bfloat16.
 """
 
 import argparse
@@ -123,17 +123,18 @@ def drill(source: Path, target: Path, rows: int) -> None:
     print(f"{target}/{DRILLS}.json: {len(drills):,} conversations")
 
 
-def finish(run: Path) -> None:
-    """The model that LLaMA-Factory left in ``run`` to ``OUT``, in bfloat16, and its losses as a record."""
-    AutoModelForCausalLM.from_pretrained(run, dtype=torch.bfloat16).save_pretrained(OUT)
-    AutoTokenizer.from_pretrained(run).save_pretrained(OUT)
-    state = json.loads((run / "trainer_state.json").read_text(encoding="utf-8"))
-    record = [
-        {key: entry[key] for key in ("step", "loss", "eval_loss") if key in entry} for entry in state["log_history"]
-    ]
-    lines = ",\n".join(json.dumps(entry) for entry in record if len(entry) > 1)
-    (OUT / "training_record.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    print(f"{OUT}: the weights of {run} in bfloat16")
+def finish(runs: list[Path]) -> None:
+    """The model that the last of LLaMA-Factory's ``runs`` left to ``OUT``, in bfloat16, and the losses of all."""
+    AutoModelForCausalLM.from_pretrained(runs[-1], dtype=torch.bfloat16).save_pretrained(OUT)
+    AutoTokenizer.from_pretrained(runs[-1]).save_pretrained(OUT)
+    parts = []
+    for run in runs:
+        history = json.loads((run / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+        kept = ({key: entry[key] for key in ("step", "loss", "eval_loss") if key in entry} for entry in history)
+        lines = ",\n".join(json.dumps(entry) for entry in kept if len(entry) > 1)
+        parts.append(f"{json.dumps(run.name)}: [\n{lines}\n]")
+    (OUT / "training_record.json").write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    print(f"{OUT}: the weights of {runs[-1]} in bfloat16")
 
 
 def main() -> None:
@@ -145,16 +146,16 @@ def main() -> None:
     middle = commands.add_parser("drill", help="conversations whose replies repeat a fact, with its mark")
     middle.add_argument("source", type=Path, help="folder of datasets with several facts a turn")
     middle.add_argument("target", type=Path, help="folder of datasets to add them to")
-    middle.add_argument("--rows", type=int, default=6000, help="conversations to make (default: 6000)")
+    middle.add_argument("--rows", type=int, default=4000, help="conversations to make (default: 4000)")
     last = commands.add_parser("finish", help="store a trained run as models/persona-tiny")
-    last.add_argument("run", type=Path, help="output folder of LLaMA-Factory")
+    last.add_argument("runs", type=Path, nargs="+", help="output folders of LLaMA-Factory, in order")
     arguments = parser.parse_args()
     if arguments.command == "init":
         init(arguments.data, arguments.out)
     elif arguments.command == "drill":
         drill(arguments.source, arguments.target, arguments.rows)
     else:
-        finish(arguments.run)
+        finish(arguments.runs)
 
 
 if __name__ == "__main__":
