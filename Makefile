@@ -21,7 +21,7 @@ demo: $(VENV) ## see it all on a CPU: sample, training, API, three questions; a 
 	@$(RUN) -m inference.demo
 
 test: $(VENV) ## run every test; on two cores about 15 minutes
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n 2 --dist loadfile
 
 test-fast: $(VENV) ## run the tests that take seconds
 	@$(RUN) -m pytest -m "not slow"

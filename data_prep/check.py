@@ -80,7 +80,7 @@ def _row_lines(path: Path) -> Iterator[str]:
 
 def check(data: Path, config: dict, tokenizer: str | None) -> list[str]:
     """Print what each file holds and one decoded row; return what is wrong. Raises InputError as its parts do."""
-    manifest = _read_json(data / "manifest.json")
+    manifest = read_json(data / "manifest.json")
     settings, splits = manifest.get("settings", {}), list(manifest.get("splits", {}))
     if not {"formats", "k"} <= settings.keys():
         raise InputError(f"{data / 'manifest.json'} is by an earlier version; run `make data` again.")
@@ -89,7 +89,7 @@ def check(data: Path, config: dict, tokenizer: str | None) -> list[str]:
         for name in str(config.get("dataset", "")).split(",")
         if "alpaca" in name and not config.get("mask_history")
     ]
-    found += _entry_breaches(_read_json(data / "dataset_info.json"), settings["formats"], splits)
+    found += _entry_breaches(read_json(data / "dataset_info.json"), settings["formats"], splits)
     view = TrainerView(config, tokenizer)
     contents = {}
     print(f"{'dataset':28} {'rows':>9} {'longest':>8}   (cutoff_len {view.cutoff_len})")
@@ -110,7 +110,8 @@ def check(data: Path, config: dict, tokenizer: str | None) -> list[str]:
     return found
 
 
-def _read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict:
+    """A JSON file that ``make data`` wrote. Raises InputError if it is missing or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -6,7 +6,6 @@ is no breach, since recipes are made for different machines; `make train` says i
 """
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -14,13 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_prep.check import Contents, read_rows
+from data_prep.check import Contents, read_json, read_rows
 from data_prep.errors import InputError
+from data_prep.rows import ROWS
 from data_prep.trainer_view import TrainerView
 from llamafactory_configs.config import ConfigurationError, effective_batch, gpus
 from llamafactory_configs.costs import GIB, hours, needed
 from llamafactory_configs.hardware import Cards, cards_at_hand, fits
 from llamafactory_configs.rules import RULES, Configs, datasets_of
+
+MOST_FACTS = 9  # that `make data` shows in a turn
 
 
 @dataclass
@@ -37,9 +39,9 @@ class Data:
         return Path(config.get("dataset_dir", self.folder))
 
     def missing(self, name: str, config: dict) -> Iterator[str]:
-        """Datasets that are not there."""
+        """Datasets that are not there. Raises InputError if the list of them is broken."""
         info = self.of(config) / "dataset_info.json"
-        known = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
+        known = read_json(info) if info.is_file() else {}
         for dataset in datasets_of(config):
             if dataset not in known:
                 choices = ", ".join(sorted(known)) or "none; build them with `make data`"
@@ -48,11 +50,17 @@ class Data:
                 yield f"train/{name}: {file} of the dataset {dataset} is missing; build it with `make data`"
 
     def contents(self, config: dict) -> list[Contents]:
-        """What the datasets that a configuration trains on hold; empty if its tokenizer cannot be had."""
+        """What those datasets of ours hold that a configuration trains on; empty if its tokenizer cannot be had.
+
+        Raises InputError if one is broken.
+        """
         model = config["model_name_or_path"]
         source = model if Path(model).is_dir() else self.tokenizer
         found = []
         for dataset in datasets_of(config, "dataset"):
+            form = dataset.split("_")[1] if dataset.startswith("spc_") else None
+            if form not in ROWS:
+                continue
             key = (source or model, config["template"], config["cutoff_len"], self.of(config), dataset)
             if key not in self._contents and model not in self.unknown:
                 try:
@@ -61,7 +69,7 @@ class Data:
                     self.unknown.add(model)
                 else:
                     path = self.of(config) / f"{dataset}.json"
-                    self._contents[key] = read_rows(path, dataset.split("_")[1], 9, view)
+                    self._contents[key] = read_rows(path, form, MOST_FACTS, view)
             found += [self._contents[key]] if key in self._contents else []
         return found
 
@@ -73,7 +81,7 @@ class Data:
 
 
 def check(configs: Configs, data: Data) -> list[str]:
-    """What is wrong, a sentence each. Raises ConfigurationError if a file is not YAML."""
+    """What is wrong, a sentence each. Raises ConfigurationError for a broken YAML file, InputError for broken data."""
     found = [breach for rule in RULES for breach in rule(configs)]
     for name, config in configs.by_task["train"].items():
         if _made_by_tiny(config) and not data.of(config).is_dir():
@@ -120,7 +128,7 @@ def main() -> None:
         print(*table(configs, data, cards), sep="\n")
         trainings = configs.by_task["train"].items() if cards else ()
         unfit = [f"{name}: {sentence}" for name, config in trainings for sentence in fits(config, cards)]
-    except ConfigurationError as error:
+    except (ConfigurationError, InputError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     if data.unknown:

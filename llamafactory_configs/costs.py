@@ -9,7 +9,7 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from llamafactory_configs.config import FOLDER
+from llamafactory_configs.config import FOLDER, ConfigurationError
 
 GIB = 2**30
 MARGIN = 1.1  # of what is computed: fragments of the allocator
@@ -43,17 +43,22 @@ class Shape:
 def model_config(name: str) -> PretrainedConfig:
     """The configuration of a model: of a folder, of ``models.yaml``, else from the hub.
 
-    Raises OSError if the hub does not give it.
+    Raises ConfigurationError if the hub does not give it.
     """
     known = yaml.safe_load((FOLDER / "models.yaml").read_text(encoding="utf-8"))
     if name in known:
         return AutoConfig.for_model(**known[name])
-    return AutoConfig.from_pretrained(name)
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError):
+        raise ConfigurationError(
+            f"The shape of {name} is not in {FOLDER / 'models.yaml'} and the hub does not give it; add it there."
+        ) from None
 
 
 @cache
 def shape(name: str) -> Shape:
-    """The shape of a model, from an instance that holds no data. Raises OSError as ``model_config`` does."""
+    """The shape of a model, from an instance that holds no data. Raises ConfigurationError as ``model_config`` does."""
     config = model_config(name)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -68,7 +73,7 @@ def shape(name: str) -> Shape:
 def needed(config: dict, gpus: int) -> float:
     """Bytes that a training configuration needs on each of ``gpus`` GPUs, at its longest samples: an upper estimate.
 
-    Raises OSError if the model's shape cannot be had.
+    Raises ConfigurationError if the model's shape cannot be had.
     """
     model = shape(config["model_name_or_path"])
     zero = _zero(config)

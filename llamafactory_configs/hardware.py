@@ -28,7 +28,7 @@ def cards_at_hand() -> Cards | None:
 
 
 def fits(config: dict, cards: Cards) -> Iterator[str]:
-    """What the cards cannot do, a sentence each, saying what to change. Raises OSError as ``needed`` does."""
+    """What the cards cannot do, a sentence each, with what to change. Raises ConfigurationError as ``needed`` does."""
     if not (config.get("bf16") or config.get("fp16")) or config.get("use_cpu"):
         return  # made for a CPU
     if config.get("bf16") and not cards.bf16:

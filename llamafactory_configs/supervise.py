@@ -74,6 +74,7 @@ def run(command: list[str], env: dict[str, str], output: Path, keep_open: int | 
         raise Stopped(received[0])
     if code:
         raise _failure(code, errors.kept, output)
+    sys.stderr.write(errors.kept)
 
 
 def _die_with_parent() -> None:

@@ -1,11 +1,13 @@
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models.tiny import CONTROL_TOKENS, OUT, VOCABULARY, WORD_TAGS, make_model, make_tokenizer
+from models.tiny import CONTROL_TOKENS, OUT, VOCABULARY, WORD_TAGS, drill, make_model, make_tokenizer
+from tests.conftest import python_m
 
 TOKENIZER = AutoTokenizer.from_pretrained(OUT)
 
@@ -52,3 +54,34 @@ def test_it_is_made_from_texts_alike_every_time():
     assert len(first) <= VOCABULARY
     one, two = make_model(first), make_model(second)
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_a_drill_repeats_a_fact_that_is_shown_with_its_mark(tmp_path):
+    done = python_m(
+        "data_prep.build", "--spc", "sample", "--retriever", "random", "--k", "3", "--missed", "keep", "--formats",
+        "sharegpt", "--out", str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    source = json.loads((tmp_path / "spc_sharegpt_train.json").read_text(encoding="utf-8"))
+    listed = json.loads((tmp_path / "dataset_info.json").read_text(encoding="utf-8"))
+    drill(tmp_path, tmp_path, rows=30)
+    drills = json.loads((tmp_path / "spc_sharegpt_drills.json").read_text(encoding="utf-8"))
+    assert len(drills) == 30
+    messages = {turn["value"].split("\n[P")[0] for row in source for turn in row["conversations"]}
+    numbers = set()
+    for row in drills:
+        turns = [turn["value"] for turn in row["conversations"]]
+        assert 2 <= len(turns) <= 16
+        for message, reply in zip(turns[::2], turns[1::2], strict=True):
+            fact, number = re.fullmatch(r"(.+) \[P(\d)\]", reply).groups()
+            assert f"\n[P{number}] {fact}" in message
+            assert message.split("\n[P")[0] in messages
+            numbers.add(number)
+    assert numbers == set("123456789")
+    info = json.loads((tmp_path / "dataset_info.json").read_text(encoding="utf-8"))
+    assert info == listed | {
+        "spc_sharegpt_drills": listed["spc_sharegpt_train"] | {"file_name": "spc_sharegpt_drills.json"}
+    }
+    first = (tmp_path / "spc_sharegpt_drills.json").read_bytes()
+    drill(tmp_path, tmp_path, rows=30)
+    assert (tmp_path / "spc_sharegpt_drills.json").read_bytes() == first
