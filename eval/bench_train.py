@@ -22,14 +22,15 @@ from data_prep.formats import dataset_info
 from eval.results import write_result
 from llamafactory_configs.costs import model_config, shape
 from llamafactory_configs.run_record import hardware
+from retrieval.training.precision import trains_in_bf16
 
 SEED = 42
 DATA = Path("spc_sharegpt_train.json")
 # What every run shares.
 COMMON = {
     "stage": "sft", "do_train": True, "template": "qwen3_nothink", "cutoff_len": 2048, "num_train_epochs": 1.0,
-    "lr_scheduler_type": "cosine", "warmup_steps": 0.1, "bf16": True, "logging_steps": 1, "save_strategy": "no",
-    "report_to": "none", "include_num_input_tokens_seen": "non_padding", "seed": SEED,
+    "lr_scheduler_type": "cosine", "warmup_steps": 0.1, "bf16": trains_in_bf16(), "logging_steps": 1,
+    "save_strategy": "no", "report_to": "none", "include_num_input_tokens_seen": "non_padding", "seed": SEED,
 }  # fmt: skip
 TUNINGS = {
     "lora": {"finetuning_type": "lora", "lora_rank": 8, "lora_target": "all", "learning_rate": 1.0e-4},
