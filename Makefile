@@ -50,17 +50,19 @@ webui: $(VENV) ## LLaMA-Factory's web page, with our datasets in it, at http://1
 export: $(VENV) ## merge the adapter of CONFIG= into its model
 	@$(RUN) -m llamafactory_configs.run export $(CONFIG) $(ARGS)
 
-tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; about two hours on two cores
+tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; some three hours on two cores
 	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --retriever none --missed keep --sides one --formats sharegpt \
 	  --out saves/tiny/conversations
+	@$(RUN) -m data_prep.build --spc "$(SPC)" --only-grounded --formats sharegpt --out saves/tiny/grounded
 	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --retriever random --k 3 --missed keep --sides one \
 	  --formats sharegpt --out saves/tiny/cards
 	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --sides one --formats sharegpt --out saves/tiny/with_facts
 	@$(RUN) -m models.tiny init --data saves/tiny/conversations/spc_sharegpt_train.json --out saves/tiny/untrained
 	@$(RUN) -m models.tiny drill saves/tiny/cards saves/tiny/with_facts
 	@$(RUN) -m llamafactory_configs.run train tiny/pretrain $(ARGS)
+	@$(RUN) -m llamafactory_configs.run train tiny/pretrain_grounded $(ARGS)
 	@$(RUN) -m llamafactory_configs.run train tiny/pretrain_with_facts $(ARGS)
-	@$(RUN) -m models.tiny finish saves/tiny/pretrain saves/tiny/pretrain_with_facts
+	@$(RUN) -m models.tiny finish saves/tiny/pretrain saves/tiny/pretrain_grounded saves/tiny/pretrain_with_facts
 
 labeller: $(VENV) ## retrain the grounding labeller on the labels that ship, from SPC= and ENCODER=; hours on two cores
 	@$(RUN) -m data_prep.labellers.train --spc "$(SPC)" $(if $(ENCODER),--encoder "$(ENCODER)") $(ARGS)

@@ -1,7 +1,7 @@
 """Rebuild persona-tiny: ``make tiny``. The two ends of it; the training between them is LLaMA-Factory's.
 
 ``python -m models.tiny init --data DATA --out DIR`` makes a byte-level BPE tokenizer from the conversations of a built
-dataset and a Qwen3-architecture model of 5.8 million random weights. ``python -m models.tiny drill SOURCE TARGET``
+dataset and a Qwen3-architecture model of 4.2 million random weights. ``python -m models.tiny drill SOURCE TARGET``
 makes exercises in citing. ``python -m models.tiny finish RUN RUN`` stores what the last run trained as
 ``models/persona-tiny`` in bfloat16.
 """
@@ -70,7 +70,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
         vocab_size=VOCABULARY,
         hidden_size=256,
         intermediate_size=768,
-        num_hidden_layers=6,
+        num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=64,
@@ -146,7 +146,7 @@ def main() -> None:
     middle = commands.add_parser("drill", help="conversations whose replies repeat a fact, with its mark")
     middle.add_argument("source", type=Path, help="folder of datasets with several facts a turn")
     middle.add_argument("target", type=Path, help="folder of datasets to add them to")
-    middle.add_argument("--rows", type=int, default=4000, help="conversations to make (default: 4000)")
+    middle.add_argument("--rows", type=int, default=9000, help="conversations to make (default: 9000)")
     last = commands.add_parser("finish", help="store a trained run as models/persona-tiny")
     last.add_argument("runs", type=Path, nargs="+", help="output folders of LLaMA-Factory, in order")
     arguments = parser.parse_args()
