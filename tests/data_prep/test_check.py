@@ -10,18 +10,18 @@ from data_prep.inverse import INVERSE_SYSTEM_PROMPTS
 from data_prep.rows import facts_of
 from data_prep.sources import FILE_NAMES
 from retrieval.prompt import SYSTEM_PROMPTS
-from tests.conftest import ROOT, python_m
+from tests.conftest import ROOT, in_process, python_m
 
 CONFIG = ROOT / "llamafactory_configs" / "train" / "tiny" / "lora.yaml"
-pytestmark = pytest.mark.slow  # each run imports LLaMA-Factory
+pytestmark = pytest.mark.slow  # it imports LLaMA-Factory
 
 
 def check(data, config=CONFIG, *arguments):
-    return python_m("data_prep.check", "--data", str(data), "--config", str(config), *arguments)
+    return in_process("data_prep.check", "--data", str(data), "--config", str(config), *arguments)
 
 
 def test_the_sample_passes_and_shows_where_the_loss_falls(sample_data):
-    done = check(sample_data)
+    done = python_m("data_prep.check", "--data", str(sample_data), "--config", str(CONFIG))
     assert done.returncode == 0, done.stderr
     for form in FORMATS:
         for split in FILE_NAMES:
@@ -102,7 +102,7 @@ FAULTS = {
 
 
 def test_every_fault_is_found(sample_data, tmp_path):
-    """One broken row at a time would take LLaMA-Factory's imports each; so all stand in one folder."""
+    """All in one folder: a copy and a reading of it for each would take minutes."""
     data = tmp_path / "data"
     shutil.copytree(sample_data, data)
     for form, change in FAULTS.values():

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from eval import bench_train
 from eval.bench_train import share_of_peak, ways, write_data, write_model
 from llamafactory_configs.costs import shape
-from tests.conftest import ENV, ROOT, python_m
+from tests.conftest import ENV, ROOT, in_process, python_m
 
 TINY = str(ROOT / "models" / "persona-tiny")
 
@@ -67,6 +67,6 @@ def test_the_command_measures_each_way(sample_data, tmp_path):
 
 
 def test_missing_data_is_one_sentence(tmp_path):
-    done = python_m("eval.bench_train", "--data", str(tmp_path), "--json", str(tmp_path / "out.json"))
+    done = in_process("eval.bench_train", "--data", str(tmp_path), "--json", str(tmp_path / "out.json"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "make data" in done.stderr

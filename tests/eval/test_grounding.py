@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from data_prep.labels import GoldItem, read_gold
 from data_prep.reader import Conversation, Turn
 from eval.grounding import score
-from tests.conftest import ROOT, python_m
+from tests.conftest import ROOT, in_process, python_m
 from tests.data_prep.test_labels import ROW, gold_file
 
 
@@ -52,7 +52,7 @@ def test_the_command_prints_and_writes_the_same_numbers(tmp_path):
 @pytest.mark.parametrize(("labeller", "names"), [("overlap,best", "'best'"), ("", "''")])
 def test_an_unknown_labeller_is_named(tmp_path, labeller, names):
     arguments = ("--gold", str(gold_file(tmp_path, ROW)), "--json", str(tmp_path / "out"), "--labeller", labeller)
-    done = python_m("eval.grounding", *arguments)
+    done = in_process("eval.grounding", *arguments)
     assert done.returncode == 2
     assert names in done.stderr
     assert "overlap" in done.stderr
@@ -60,7 +60,9 @@ def test_an_unknown_labeller_is_named(tmp_path, labeller, names):
 
 def test_a_missing_file_and_a_single_item_are_one_sentence(tmp_path):
     for gold in (tmp_path / "no.jsonl", gold_file(tmp_path, ROW)):
-        done = python_m("eval.grounding", "--gold", str(gold), "--json", str(tmp_path / "out"), "--labeller", "overlap")
+        done = in_process(
+            "eval.grounding", "--gold", str(gold), "--json", str(tmp_path / "out"), "--labeller", "overlap"
+        )
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert not (tmp_path / "out").exists()
 

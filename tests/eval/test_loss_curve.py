@@ -11,7 +11,7 @@ from data_prep.errors import InputError
 from eval import loss_findings
 from eval.loss_curve import judge, read_curve, summary
 from eval.loss_findings import Curve, findings, smooth
-from tests.conftest import python_m
+from tests.conftest import in_process, python_m
 
 # What a run of tiny/lora left (max_steps=12 logging_steps=1, four samples a step): step, loss, grad_norm.
 REAL = [
@@ -252,7 +252,7 @@ def test_the_newest_state_stands_in_for_the_log(tmp_path):
     whole = (tmp_path / "checkpoint-12" / "trainer_state.json").read_text(encoding="utf-8")
     (tmp_path / "checkpoint-12" / "trainer_state.json").write_text(whole[:700], encoding="utf-8")
     assert len(run_of(tmp_path)) == 6
-    done = python_m("eval.loss_curve", str(tmp_path))
+    done = in_process("eval.loss_curve", str(tmp_path))
     assert done.returncode == 0
     assert "checkpoint-12/trainer_state.json ends in the middle" in done.stdout
 
@@ -291,15 +291,15 @@ def test_the_command_draws_writes_and_prints(tmp_path):
 
 def test_a_sound_curve_is_one_line_and_a_summary(tmp_path):
     log_file(tmp_path, *[(at + 1, float(value)) for at, value in enumerate(falling(20))])
-    done = python_m("eval.loss_curve", str(tmp_path))
+    done = in_process("eval.loss_curve", str(tmp_path))
     assert done.stdout.splitlines()[0] == "Nothing is amiss."
     assert len(done.stdout.splitlines()) == 2
     log_file(tmp_path, (10, 3.0))
-    assert "as far as 1 points can tell" in python_m("eval.loss_curve", str(tmp_path)).stdout
+    assert "as far as 1 points can tell" in in_process("eval.loss_curve", str(tmp_path)).stdout
 
 
 def test_errors_are_one_sentence(tmp_path):
-    done = python_m("eval.loss_curve", str(tmp_path / "none"))
+    done = in_process("eval.loss_curve", str(tmp_path / "none"))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "none is no folder" in done.stderr
 
