@@ -50,6 +50,8 @@ webui: $(VENV) ## LLaMA-Factory's web page, with our datasets in it, at http://1
 export: $(VENV) ## merge the adapter of CONFIG= into its model
 	@$(RUN) -m llamafactory_configs.run export $(CONFIG) $(ARGS)
 
+# Goes on where it was interrupted; `rm -r saves/tiny` starts over.
+TINY_PARTS := tiny/pretrain tiny/pretrain_grounded tiny/pretrain_with_facts
 tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; some three hours on two cores
 	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --retriever none --missed keep --sides one --formats sharegpt \
 	  --out saves/tiny/conversations
@@ -59,10 +61,10 @@ tiny: $(VENV) ## rebuild models/persona-tiny from SPC=; some three hours on two 
 	@$(RUN) -m data_prep.build --spc "$(SPC)" --new-persona --sides one --formats sharegpt --out saves/tiny/with_facts
 	@$(RUN) -m models.tiny init --data saves/tiny/conversations/spc_sharegpt_train.json --out saves/tiny/untrained
 	@$(RUN) -m models.tiny drill saves/tiny/cards saves/tiny/with_facts
-	@$(RUN) -m llamafactory_configs.run train tiny/pretrain $(ARGS)
-	@$(RUN) -m llamafactory_configs.run train tiny/pretrain_grounded $(ARGS)
-	@$(RUN) -m llamafactory_configs.run train tiny/pretrain_with_facts $(ARGS)
-	@$(RUN) -m models.tiny finish saves/tiny/pretrain saves/tiny/pretrain_grounded saves/tiny/pretrain_with_facts
+	@for part in $(TINY_PARTS); do \
+	  test -f saves/$$part/train_results.json || $(RUN) -m llamafactory_configs.run train $$part $(ARGS) || exit; \
+	done
+	@$(RUN) -m models.tiny finish $(TINY_PARTS:%=saves/%)
 
 labeller: $(VENV) ## retrain the grounding labeller on the labels that ship, from SPC= and ENCODER=; hours on two cores
 	@$(RUN) -m data_prep.labellers.train --spc "$(SPC)" $(if $(ENCODER),--encoder "$(ENCODER)") $(ARGS)

@@ -8,6 +8,7 @@ its real shape is trained with random weights, since speed does not depend on th
 import argparse
 import json
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -124,7 +125,7 @@ def share_of_peak(settings: dict, tokens_per_second: float) -> float | None:
     appendix B, without attention) over the GPU's dense bf16 peak. None for LoRA, and where no peak is known.
     """
     gpus = hardware()["gpus"]
-    peak = next((flops for name, flops in PEAKS.items() if gpus and name in gpus[0]["name"]), None)
+    peak = next((PEAKS[word] for word in re.split("[ -]", gpus[0]["name"] if gpus else "") if word in PEAKS), None)
     if peak is None or settings["finetuning_type"] == "lora":
         return None
     return round(6 * shape(settings["model_name_or_path"]).weights * tokens_per_second / peak, 3)

@@ -42,7 +42,7 @@ def read_curve(folder: Path) -> tuple[Curve, list[Path], list[Path]]:
     gradients = {(entry["step"], entry["loss"]): entry.get("grad_norm", 0.0) for entry in history if "loss" in entry}
     points = [(entry["step"], entry["loss"]) for entry in train]
     # A state that ends elsewhere is of an earlier run, or of this one before it ended: its mean is not of this curve.
-    means = [entry["train_loss"] for entry in history if "train_loss" in entry and points[-1] == [*gradients][-1]]
+    means = [entry["train_loss"] for entry in history if "train_loss" in entry and points[-1:] == [*gradients][-1:]]
     curve = Curve(
         steps=np.array([entry["step"] for entry in train]),
         loss=np.array([entry["loss"] for entry in train], dtype=float),
@@ -128,7 +128,7 @@ def _latest(entries: list[dict]) -> tuple[list[dict], list[dict]]:
 def draw(curve: Curve, found: list[Finding], title: str, path: Path) -> None:
     """Write the picture, as PNG, whole or not at all."""
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.add_subplot(title=title, xlabel="step", ylabel="loss, nats per token")
+    axes = figure.add_subplot(title=title, xlabel="step", ylabel="loss")
     ends = np.arange(1, int(curve.epochs[-1]) + 1)
     for number, step in enumerate(np.interp(ends, curve.epochs, curve.steps)):
         axes.axvline(step, color=GREY, linewidth=0.5, label="end of an epoch" if number == 0 else None)

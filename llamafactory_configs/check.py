@@ -17,11 +17,12 @@ from data_prep.check import Contents, read_json, read_rows
 from data_prep.errors import InputError
 from data_prep.rows import ROWS
 from data_prep.trainer_view import TrainerView
-from llamafactory_configs.config import ConfigurationError, effective_batch, gpus
+from llamafactory_configs.config import ConfigurationError, effective_batch, gpus, setting, wants_gpu
 from llamafactory_configs.costs import GIB, hours, needed
 from llamafactory_configs.hardware import Cards, cards_at_hand, fits
 from llamafactory_configs.rules import RULES, Configs, datasets_of
 
+MEMORY = 24  # GiB of a GPU, if nothing is said
 MOST_FACTS = 9  # that `make data` shows in a turn
 
 
@@ -61,10 +62,11 @@ class Data:
             form = dataset.split("_")[1] if dataset.startswith("spc_") else None
             if form not in ROWS:
                 continue
-            key = (source or model, config["template"], config["cutoff_len"], self.of(config), dataset)
+            read = config | {"cutoff_len": setting(config, "cutoff_len")}
+            key = (source or model, read["template"], read["cutoff_len"], self.of(config), dataset)
             if key not in self._contents and model not in self.unknown:
                 try:
-                    view = TrainerView(config, source)
+                    view = TrainerView(read, source)
                 except InputError:
                     self.unknown.add(model)
                 else:
@@ -75,14 +77,20 @@ class Data:
 
     def too_long(self, name: str, config: dict) -> Iterator[str]:
         """Samples that ``cutoff_len`` would cut, and with them the mark at a reply's end."""
+        cutoff = setting(config, "cutoff_len")
         longest = max((contents.longest for contents in self.contents(config)), default=0)
-        if longest > config["cutoff_len"]:
-            yield f"train/{name}: cutoff_len is {config['cutoff_len']}, the longest sample {longest} tokens; raise it"
+        if longest > cutoff:
+            yield f"train/{name}: cutoff_len is {cutoff}, the longest sample {longest} tokens; raise it"
 
 
 def check(configs: Configs, data: Data) -> list[str]:
-    """What is wrong, a sentence each. Raises ConfigurationError for a broken YAML file, InputError for broken data."""
+    """What is wrong, a sentence each; data are read once the files themselves are as they must be.
+
+    Raises ConfigurationError for a broken YAML file, InputError for broken data.
+    """
     found = [breach for rule in RULES for breach in rule(configs)]
+    if found:
+        return found
     for name, config in configs.by_task["train"].items():
         if _made_by_tiny(config) and not data.of(config).is_dir():
             continue  # `make tiny` builds it first
@@ -99,12 +107,12 @@ def table(configs: Configs, data: Data, cards: Cards | None) -> Iterator[str]:
     """A line a recipe that needs a GPU: samples a step, GPUs, and, computed, GiB on each and hours of an A100."""
     yield f"{'recipe':34} {'a step':>6} {'GPUs':>4} {'GiB each':>8} {'A100 hours':>10}"
     for name, config in configs.by_task["train"].items():
-        if not (config.get("bf16") or config.get("fp16")) or config.get("use_cpu"):
+        if not wants_gpu(config):
             continue
         number = max(gpus(config), cards.count) if cards else gpus(config)
         tokens = sum(contents.tokens for contents in data.contents(config))
         time = f"{hours(config, tokens):10.1f}" if tokens else f"{'?':>10}"
-        yield f"{name:34} {effective_batch(config):6} {number:4} {needed(config, number) / GIB:8.0f} {time}"
+        yield f"{name:34} {effective_batch(config, number):6} {number:4} {needed(config, number) / GIB:8.0f} {time}"
 
 
 def main() -> None:
@@ -114,17 +122,21 @@ def main() -> None:
     add("--data", type=Path, default=Path("data"), help="folder of the datasets (default: data)")
     add("--tokenizer", metavar="FOLDER", help="a tokenizer for the models of the hub, where there is no network")
     add("--gpus", type=int, metavar="N", help="check for N GPUs instead of those at hand")
-    add("--gpu-memory", type=float, metavar="GIB", default=24, help="of each of these (default: 24)")
+    add("--gpu-memory", type=float, metavar="GIB", help=f"of each of these (default: {MEMORY})")
     add("--no-bf16", action="store_true", help="these cannot compute in bf16")
     arguments = parser.parse_args()
     os.environ.setdefault("LLAMAFACTORY_VERBOSITY", "ERROR")  # it would log every configuration,
     logging.getLogger("llamafactory").setLevel(logging.ERROR)  # and has read that variable already
     configs = Configs(arguments.configs) if arguments.configs else Configs()
     data = Data(arguments.data, arguments.tokenizer)
-    described = arguments.gpus and Cards(arguments.gpus, arguments.gpu_memory, not arguments.no_bf16)
+    if not arguments.gpus and (arguments.gpu_memory or arguments.no_bf16):
+        parser.error("--gpu-memory and --no-bf16 describe the GPUs of --gpus N; give that too")
+    described = arguments.gpus and Cards(arguments.gpus, arguments.gpu_memory or MEMORY, not arguments.no_bf16)
     cards = described or cards_at_hand()
     try:
-        found = check(configs, data)
+        if found := check(configs, data):
+            print(f"{len(found):,} breaches:", *found, sep="\n", file=sys.stderr)
+            sys.exit(1)
         print(*table(configs, data, cards), sep="\n")
         trainings = configs.by_task["train"].items() if cards else ()
         unfit = [f"{name}: {sentence}" for name, config in trainings for sentence in fits(config, cards)]
@@ -137,9 +149,6 @@ def main() -> None:
         print("\nNot for these cards:", *unfit, sep="\n")
     if not cards:
         print("No GPU here: whether recipes fit one is not checked (--gpus 1 --gpu-memory 24 checks for such a one).")
-    if found:
-        print(f"\n{len(found):,} breaches:", *found, sep="\n", file=sys.stderr)
-        sys.exit(1)
     print(f"All {sum(map(len, configs.by_task.values()))} configurations are as they must be.")
 
 

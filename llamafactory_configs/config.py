@@ -41,11 +41,29 @@ def load_config(path: Path, overrides: list[str] = ()) -> DictConfig:
     return OmegaConf.merge(config, OmegaConf.from_cli(list(overrides)))
 
 
+# What LLaMA-Factory 0.9.5 takes where a training configuration is silent.
+DEFAULTS = {
+    "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "num_train_epochs": 3.0, "cutoff_len": 2048,
+    "finetuning_type": "lora", "lora_rank": 8,
+}  # fmt: skip
+
+
+def setting(config: dict, key: str):
+    """A value of a training configuration, or LLaMA-Factory's default for it."""
+    return config.get(key, DEFAULTS[key])
+
+
+def wants_gpu(config: dict) -> bool:
+    """Whether a training configuration computes in half precision and not on the CPU."""
+    return bool(config.get("bf16") or config.get("fp16")) and not config.get("use_cpu")
+
+
 def gpus(config: dict) -> int:
     """GPUs (or processes, on a CPU) that a recipe is made for: two with DeepSpeed, else one."""
     return 2 if config.get("deepspeed") else 1
 
 
-def effective_batch(config: dict) -> int:
-    """Samples that one step of the optimizer sees."""
-    return config["per_device_train_batch_size"] * config["gradient_accumulation_steps"] * gpus(config)
+def effective_batch(config: dict, number: int | None = None) -> int:
+    """Samples that one step of the optimizer sees, on ``number`` GPUs (default: those the recipe is made for)."""
+    each = setting(config, "per_device_train_batch_size") * setting(config, "gradient_accumulation_steps")
+    return each * (number or gpus(config))

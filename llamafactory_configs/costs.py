@@ -9,7 +9,7 @@ import torch
 import yaml
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
-from llamafactory_configs.config import FOLDER, ConfigurationError
+from llamafactory_configs.config import FOLDER, ConfigurationError, setting
 
 GIB = 2**30
 MARGIN = 1.1  # of what is computed: fragments of the allocator
@@ -85,7 +85,7 @@ def needed(config: dict, gpus: int) -> float:
         weights /= gpus
     if "offload_optimizer" in zero:
         states = weights = 0
-    tokens = config["per_device_train_batch_size"] * config["cutoff_len"]
+    tokens = setting(config, "per_device_train_batch_size") * setting(config, "cutoff_len")
     if config.get("stage") == "dpo":
         tokens *= 2  # the chosen and the rejected reply go through together
     kept = LAYER * model.width * tokens
@@ -99,13 +99,13 @@ def needed(config: dict, gpus: int) -> float:
 
 def _states(config: dict, model: Shape) -> float:
     """Bytes of what is trained: weights in float32, gradients, moments."""
-    if config["finetuning_type"] == "lora":
-        return ADAM * model.adapter(config["lora_rank"])
+    if setting(config, "finetuning_type") == "lora":
+        return ADAM * model.adapter(setting(config, "lora_rank"))
     return ADAM * model.weights
 
 
 def _frozen_weights(config: dict, model: Shape) -> float:
-    if config["finetuning_type"] != "lora":
+    if setting(config, "finetuning_type") != "lora":
         return 0
     in_layers = sum(inputs * outputs for inputs, outputs in model.linear)
     each = NF4 if config.get("quantization_bit") == 4 else 2
@@ -125,6 +125,8 @@ def hours(config: dict, tokens: int) -> float:
     FLOP a weight and token: 2 forward, 2 back through activations, 2 for the gradients of the weights unless they are
     frozen, 2 for the second forward pass of gradient checkpointing.
     """
-    flops = 4 if config["finetuning_type"] == "lora" else 6
+    flops = 4 if setting(config, "finetuning_type") == "lora" else 6
     flops += 0 if config.get("disable_gradient_checkpointing") else 2
-    return flops * shape(config["model_name_or_path"]).weights * tokens * config["num_train_epochs"] / A100 / 3600
+    return (
+        flops * shape(config["model_name_or_path"]).weights * tokens * setting(config, "num_train_epochs") / A100 / 3600
+    )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from llamafactory_configs.config import gpus
+from llamafactory_configs.config import effective_batch, gpus, setting, wants_gpu
 from llamafactory_configs.costs import GIB, needed
 
 
@@ -29,8 +29,8 @@ def cards_at_hand() -> Cards | None:
 
 def fits(config: dict, cards: Cards) -> Iterator[str]:
     """What the cards cannot do, a sentence each, with what to change. Raises ConfigurationError as ``needed`` does."""
-    if not (config.get("bf16") or config.get("fp16")) or config.get("use_cpu"):
-        return  # made for a CPU
+    if not wants_gpu(config):
+        return
     if config.get("bf16") and not cards.bf16:
         yield "these cards have no bf16; write fp16: true in its place, or take qwen3-1.7b/lora_fp16"
     if cards.count < gpus(config):
@@ -38,9 +38,15 @@ def fits(config: dict, cards: Cards) -> Iterator[str]:
             f"made for {gpus(config)} GPUs, here is {cards.count}; take a recipe without DeepSpeed, or"
             f" multiply gradient_accumulation_steps by {gpus(config)}"
         )
+    elif cards.count > gpus(config):
+        sees = effective_batch(config, cards.count)
+        yield (
+            f"made for {gpus(config)} GPU(s), here are {cards.count}: a step sees {sees} samples, not"
+            f" {effective_batch(config)}; start with CUDA_VISIBLE_DEVICES=0, or lower gradient_accumulation_steps"
+        )
     wanted = needed(config, cards.count) / GIB
     if wanted > cards.memory:
-        batch = config["per_device_train_batch_size"]
+        batch = setting(config, "per_device_train_batch_size")
         change = (
             f"set per_device_train_batch_size to {batch // 2} and double gradient_accumulation_steps"
             if batch > 1

@@ -17,6 +17,20 @@ TRACES = ("checkpoint-*", "*_results.json", "trainer_log.jsonl", "trainer_state.
 PROBE = 2**16  # bytes that must fit
 
 
+def check_writable(folder: Path) -> None:
+    """Make the folder if it is not there. Raises ConfigurationError if nothing can be written to it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} cannot be written to ({error.strerror}); make room there or name another folder, with"
+            " output_dir= for training and export_dir= for export."
+        ) from None
+
+
 @contextmanager
 def writing_alone(folder: Path) -> Iterator[int]:
     """Hold the folder's lock; gives the descriptor that holds it, for a child to inherit.
@@ -24,16 +38,8 @@ def writing_alone(folder: Path) -> Iterator[int]:
     The kernel lets go of the lock when the last process that has the descriptor ends, however it ends. Raises
     ConfigurationError if another run holds it, or if nothing can be written there.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:  # an old .lock opens on a full disk too
-            probe.write(bytes(PROBE))
-            probe.flush()
-            lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} cannot be written to ({error.strerror}); name another folder with output_dir=."
-        ) from None
+    check_writable(folder)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -68,19 +74,32 @@ def remove_broken_checkpoints(folder: Path) -> list[str]:
     return [path.name for path in broken]
 
 
-def checkpoint_to_go_on_from(folder: Path) -> Path | None:
-    """The newest whole checkpoint with steps left to do; None if there is no checkpoint at all.
+def cut_log(folder: Path) -> None:
+    """Cut the trainer's log behind its last whole line: a run that goes on would write into a line cut off."""
+    log = folder / "trainer_log.jsonl"
+    if log.is_file():
+        os.truncate(log, log.read_bytes().rfind(b"\n") + 1)
+
+
+def checkpoint_to_go_on_from(folder: Path, max_steps: int) -> Path | None:
+    """The newest whole checkpoint with steps left to do, of ``max_steps`` or, where that is below 0, of the run's own.
+
+    None if there is no checkpoint at all.
 
     A run that was ended after its last step and before its model was saved has a checkpoint with no step left: going on
     from there would train nothing and report a loss of 0.0, so the stretch before it is trained again. Raises
     ConfigurationError if there is no checkpoint before it.
     """
     whole = checkpoints(folder)
-    unfinished = [path for path in whole if state(path)["global_step"] < state(path)["max_steps"]]
+    unfinished = [
+        path
+        for path in whole
+        if state(path)["global_step"] < (max_steps if max_steps > 0 else state(path)["max_steps"])
+    ]
     if whole and not unfinished:
         raise ConfigurationError(
-            f"{folder} was ended after its last step and before its model was saved; the trained weights are in"
-            f" {whole[-1]}, which can be served; to start over add overwrite_output_dir=true to ARGS."
+            f"{whole[-1]} has no step left to train; its weights can be served; to start over add"
+            " overwrite_output_dir=true to ARGS."
         )
     return unfinished[-1] if unfinished else None
 

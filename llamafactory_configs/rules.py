@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+from llamafactory.data.template import TEMPLATES
 from llamafactory.extras.constants import DEFAULT_TEMPLATE, SUPPORTED_MODELS
 from llamafactory.hparams import get_infer_args, get_train_args
 from omegaconf import OmegaConf
@@ -95,9 +96,12 @@ def deepspeed(configs: Configs) -> Iterator[str]:
 
 
 def template(configs: Configs) -> Iterator[str]:
-    """The template is the model's own; a hybrid thinker does not think, neither in training nor in serving."""
+    """LLaMA-Factory has it, and it is the model's own; a hybrid thinker thinks neither in training nor in serving."""
     for task, name, config in configs.all():
         model, given = config.get("model_name_or_path"), config.get("template")
+        if given not in TEMPLATES:
+            yield f"{task}/{name}: LLaMA-Factory has no template {given}; ours are qwen3_nothink and qwen"
+            continue
         own = _own_template(model)
         if own is None or (task == "serve" and given == own and not config.get("enable_thinking", own == "qwen3")):
             continue
@@ -119,7 +123,7 @@ def agreement(configs: Configs) -> Iterator[str]:
     """What is served, exported or gone on from was trained here, on the same model and with the same template."""
     train = configs.by_task["train"]
     for task, name, config in configs.all():
-        source = config.get("adapter_name_or_path") or config.get("model_name_or_path")
+        source = config.get("adapter_name_or_path") or config.get("model_name_or_path") or ""
         if not source.startswith("saves/") or (task == "train" and not config.get("adapter_name_or_path")):
             continue
         if source not in configs.outputs:
@@ -163,7 +167,7 @@ def same_batch(configs: Configs) -> Iterator[str]:
     """Variants of a recipe, the trainings of one model and stage, differ in how, not in what a step sees."""
     first: dict[tuple, tuple[str, int]] = {}
     for name, config in configs.by_task["train"].items():
-        model, batch = config.get("model_name_or_path"), effective_batch(config)
+        model, batch = config.get("model_name_or_path") or "", effective_batch(config)
         # the parts of persona-tiny's pretraining are no variants of each other
         kind = (name if model.startswith("saves/") else model, config.get("stage"))
         other, wanted = first.setdefault(kind, (name, batch))

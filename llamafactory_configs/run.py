@@ -16,6 +16,7 @@ from llamafactory_configs import supervise
 from llamafactory_configs.chat_template import write_chat_template
 from llamafactory_configs.config import ConfigurationError, find_config, load_config
 from llamafactory_configs.environment import check_port, environment
+from llamafactory_configs.output_folder import check_writable
 from llamafactory_configs.retriever_record import keep_record, model_folder
 from llamafactory_configs.training import check_models, check_train, train
 
@@ -48,9 +49,11 @@ def start(task: str, name: str | None, overrides: list[str]) -> None:
         check_port(env["GRADIO_SERVER_NAME"], env["GRADIO_SERVER_PORT"], "GRADIO_SERVER_PORT")
     elif task == "export":
         merged = Path(config.export_dir)
+        check_writable(merged)
         keep_record(model_folder(config), merged, replace=True)
         supervise.run(command, env, merged)
-        write_chat_template(merged, config.template)
+        if config.get("template"):
+            write_chat_template(merged, config.template)
         return
     os.execve(command[0], command, env)
 
@@ -68,6 +71,8 @@ def main() -> None:
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:  # before or after LLaMA-Factory's own time
+        sys.exit(130)
     except supervise.Stopped as stopped:
         print(f"\n{stopped}", file=sys.stderr)
         sys.exit(128 + stopped.number)

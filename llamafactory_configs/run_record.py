@@ -88,6 +88,14 @@ class RunRecord:
         staging.replace(self.path)
 
 
+def begun_with_other_data(folder: Path, data: Path) -> bool:
+    """Whether the run in ``folder`` began with another build of ``data``, as far as the record tells."""
+    record, manifest = folder / "run.json", data / "manifest.json"
+    if not record.is_file() or not manifest.is_file():
+        return False
+    return json.loads(record.read_text(encoding="utf-8"))["data"]["manifest_sha256"] != sha256(manifest)
+
+
 def hardware() -> dict:
     """Cores, memory and GPUs of this machine."""
     import torch  # takes seconds

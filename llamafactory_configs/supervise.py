@@ -1,7 +1,6 @@
 """LLaMA-Factory as a child process: hands signals on, and puts its known failures into one sentence."""
 
 import contextlib
-import ctypes
 import os
 import re
 import signal
@@ -63,13 +62,13 @@ def run(command: list[str], env: dict[str, str], output: Path, keep_open: int | 
         stdin=keep_open,  # the one descriptor that torchrun hands on to its workers
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=_die_with_parent,
     )
     errors = _StandardError(process.stderr)
-    errors.start()
-    with _handing_on_signals(process) as received:
+    with _ended_with_us(process), _handing_on_signals(process) as received:
+        errors.start()
         code = process.wait()
-    errors.join(timeout=GRACE)
+        errors.join(timeout=GRACE)  # until the last worker has let go of it
+        _end_group(process, signal.SIGKILL)
     if received:
         raise Stopped(received[0])
     if code:
@@ -77,11 +76,29 @@ def run(command: list[str], env: dict[str, str], output: Path, keep_open: int | 
     sys.stderr.write(errors.kept)
 
 
-def _die_with_parent() -> None:
-    """Linux only: the kernel ends this process when the one that started it is killed outright."""
-    if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1  # prctl(2)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+@contextlib.contextmanager
+def _ended_with_us(process: subprocess.Popen) -> Iterator[None]:
+    """Until the block ends: should we be killed outright, the child and all that it started are ended too.
+
+    A shell waits on a pipe whose other end only we hold; the kernel closes it however we end.
+    """
+    group = f"-{process.pid}"
+    script = f"read _; kill -TERM {group}; sleep {GRACE}; kill -KILL {group}"
+    watcher = subprocess.Popen(
+        ["sh", "-c", script], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        watcher.kill()
+        watcher.wait()
+        watcher.stdin.close()
+
+
+def _end_group(process: subprocess.Popen, number: int) -> None:
+    """Send a signal to the child and to all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
 
 
 @contextlib.contextmanager
@@ -91,10 +108,9 @@ def _handing_on_signals(process: subprocess.Popen) -> Iterator[list[int]]:
 
     def end(number: int, _frame) -> None:
         received.append(number)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM if len(received) == 1 else signal.SIGKILL)
+        _end_group(process, signal.SIGTERM if len(received) == 1 else signal.SIGKILL)
         if len(received) == 1:
-            killer = threading.Timer(GRACE, process.kill)
+            killer = threading.Timer(GRACE, _end_group, (process, signal.SIGKILL))
             killer.daemon = True
             killer.start()
 

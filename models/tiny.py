@@ -94,7 +94,7 @@ def init(data: Path, out: Path) -> None:
 
 
 def drill(source: Path, target: Path, rows: int) -> None:
-    """Conversations in which every reply repeats one of the facts shown, with its mark; ``rows`` of them.
+    """Conversations in which every reply repeats one of the facts shown, with its mark; ``rows`` of them at most.
 
     To end a sentence with the mark of the fact that it states, the model must find the line it copied from; in real
     replies that is a rare and noisy lesson, here it is the only one. ``source``: a folder built with several facts a
@@ -102,7 +102,8 @@ def drill(source: Path, target: Path, rows: int) -> None:
     """
     draw = random.Random(SEED)
     drills = []
-    for row in draw.sample(json.loads((source / f"{CONVERSATIONS}.json").read_text(encoding="utf-8")), rows):
+    conversations = json.loads((source / f"{CONVERSATIONS}.json").read_text(encoding="utf-8"))
+    for row in draw.sample(conversations, min(rows, len(conversations))):
         turns = []
         for turn in row["conversations"][::2][:EXCHANGES]:
             message, *facts = re.split(r"\n\[P\d+\] ", turn["value"])
@@ -146,7 +147,7 @@ def main() -> None:
     middle = commands.add_parser("drill", help="conversations whose replies repeat a fact, with its mark")
     middle.add_argument("source", type=Path, help="folder of datasets with several facts a turn")
     middle.add_argument("target", type=Path, help="folder of datasets to add them to")
-    middle.add_argument("--rows", type=int, default=9000, help="conversations to make (default: 9000)")
+    middle.add_argument("--rows", type=int, default=9000, help="conversations to make, at most (default: 9000)")
     last = commands.add_parser("finish", help="store a trained run as models/persona-tiny")
     last.add_argument("runs", type=Path, nargs="+", help="output folders of LLaMA-Factory, in order")
     arguments = parser.parse_args()
