@@ -68,7 +68,9 @@ def train(name: str, command: list[str], config: DictConfig) -> None:
     if checkpoint:
         command = [*command, f"resume_from_checkpoint={checkpoint}"]
     if "include_num_input_tokens_seen" not in config:
-        command = [*command, "include_num_input_tokens_seen=non_padding"]
+        # The trainer sums the attention mask, which is not one of ones where rows are neatly packed.
+        counted = "all" if config.get("neat_packing") else "non_padding"
+        command = [*command, f"include_num_input_tokens_seen={counted}"]
     if int(os.environ.get("NODE_RANK", "0")):  # the first node keeps the shared folder
         supervise.run(command, env, output)
         return

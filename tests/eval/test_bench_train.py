@@ -61,8 +61,8 @@ def test_the_command_measures_each_way(sample_data, tmp_path):
     stock, ours, packed = result["ways"].values()
     assert stock["times_stock"] == 1.0
     assert stock["tokens"] > 4 * ours["tokens"]  # each history is read again for every reply
-    assert packed["tokens"] == pytest.approx(ours["tokens"], rel=0.02)
-    assert ours["replies_per_second"] > stock["replies_per_second"]
+    assert packed["tokens"] == ours["tokens"]
+    assert ours["times_stock"] > 3  # a sixth of the tokens; with so few conversations the loop's own costs weigh
     assert ours["share_of_peak"] is None or result["hardware"]["gpus"]
 
 
