@@ -1,4 +1,6 @@
-"""The chat template of what is trained: vLLM, Ollama and plain transformers apply the one in the model's folder."""
+"""The chat template of what is trained, where others look for it: vLLM and transformers in the model's folder, Ollama
+in its Modelfile.
+"""
 
 from pathlib import Path
 
@@ -14,5 +16,6 @@ def write_chat_template(folder: Path, template: str) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = None  # LLaMA-Factory then writes its own
-    get_template_and_fix_tokenizer(tokenizer, DataArguments(template=template))
+    trained = get_template_and_fix_tokenizer(tokenizer, DataArguments(template=template))
     (folder / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+    (folder / "Modelfile").write_text(trained.get_ollama_modelfile(tokenizer), encoding="utf-8")

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import Environment
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from llamafactory_configs.config import names
@@ -75,6 +77,29 @@ def test_every_prompt_of_the_sample(both, sample_data):
         turns = [turn["value"] for turn in row["conversations"]]
         assert_same(both, turns[:-1], row["system"])
     assert_same(both, ["Hi\n[P1] I ride."], None)  # the template's own system line, if it has one
+
+
+# The little of Go's templates that a Modelfile uses, in Jinja.
+GO = {
+    "{{ if .System }}": "{% if system %}", "{{ .System }}": "{{ system }}",
+    "{{ range .Messages }}": "{% for m in talk %}",
+    '{{ if eq .Role "user" }}': "{% if m.role == 'user' %}", "{{ .Content }}": "{{ m.content }}",
+    '{{ else if eq .Role "assistant" }}': "{% elif m.role == 'assistant' %}",
+}  # fmt: skip
+
+
+def test_ollamas_template_gives_the_same_text(both, tmp_path):
+    exported, *_ = both
+    modelfile = (Path(exported.name_or_path) / "Modelfile").read_text(encoding="utf-8")
+    text = re.search('TEMPLATE """(.*?)"""', modelfile, re.DOTALL)[1]
+    for go, jinja in GO.items():
+        text = text.replace(go, jinja)
+    text = text.replace("{{ end }}{{ end }}", "{% endif %}{% endfor %}").replace("{{ end }}", "{% endif %}")
+    assert not re.search(r"\{\{ (if|end|range|else|\.)", text)
+    talk = [{"role": role, "content": f"Said by {role}."} for role in ("user", "assistant", "user")]
+    rendered = Environment(keep_trailing_newline=True).from_string(text).render(system="Be brief.", talk=talk)
+    messages = [{"role": "system", "content": "Be brief."}, *talk]
+    assert rendered == exported.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
 
 @settings(max_examples=60, deadline=None)
