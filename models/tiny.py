@@ -125,8 +125,15 @@ def drill(source: Path, target: Path, rows: int) -> None:
 
 
 def finish(runs: list[Path]) -> None:
-    """The model that the last of LLaMA-Factory's ``runs`` left to ``OUT``, in bfloat16, and the losses of all."""
-    AutoModelForCausalLM.from_pretrained(runs[-1], dtype=torch.bfloat16).save_pretrained(OUT)
+    """The model that the last of LLaMA-Factory's ``runs`` left to ``OUT``, and the losses of all.
+
+    The weights are stored in bfloat16, for the size; ``config.json`` has them computed with in float32, since many CPUs
+    take twenty times as long in bfloat16, and LLaMA-Factory would follow what stands there.
+    """
+    model = AutoModelForCausalLM.from_pretrained(runs[-1], dtype=torch.bfloat16)
+    model.save_pretrained(OUT)
+    model.config.dtype = torch.float32
+    model.config.save_pretrained(OUT)
     AutoTokenizer.from_pretrained(runs[-1]).save_pretrained(OUT)
     parts = []
     for run in runs:

@@ -2,6 +2,7 @@ import json
 import re
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,6 +28,7 @@ def test_the_model_is_small_and_its_files_are_too():
     assert model.num_parameters() <= 12_000_000
     assert model.config.model_type == "qwen3"
     assert sum(path.stat().st_size for path in OUT.iterdir()) <= 24 * 2**20
+    assert model.dtype == torch.float32  # whoever loads it on a CPU computes with what every CPU computes fast
 
 
 @pytest.mark.slow
