@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models.tiny import CONTROL_TOKENS, OUT, VOCABULARY, WORD_TAGS, drill, make_model, make_tokenizer
-from tests.conftest import python_m
+from tests.conftest import ROOT, python_m
 
 TOKENIZER = AutoTokenizer.from_pretrained(OUT)
 
@@ -29,6 +29,20 @@ def test_the_model_is_small_and_its_files_are_too():
     assert model.config.model_type == "qwen3"
     assert sum(path.stat().st_size for path in OUT.iterdir()) <= 24 * 2**20
     assert model.dtype == torch.float32  # whoever loads it on a CPU computes with what every CPU computes fast
+
+
+@pytest.mark.parametrize("name", ["likelihood_persona_tiny", "likelihood_persona_tiny_fine_tuned"])
+def test_the_model_card_has_the_numbers_of_the_results(name):
+    card = (OUT / "README.md").read_text(encoding="utf-8")
+    result = json.loads((ROOT / "reports" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    loss, marks = result["loss"], result["marks"]
+    for measure in (
+        loss["with_facts"]["all"]["loss_per_token"], loss["with_facts_outside_marks"]["with_marks"]["loss_per_token"],
+        loss["without_facts"]["with_marks"]["loss_per_token"], marks["number"]["whole_vocabulary"],
+        marks["number_where_a_wrong_fact_is_shown"]["among_shown"], marks["placing"]["f1"],
+    ):  # fmt: skip
+        assert f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]" in card
+    assert f"{result['replies']:,} replies" in card
 
 
 @pytest.mark.slow
