@@ -20,7 +20,7 @@ help: ## list the commands
 demo: $(VENV) ## see it all on a CPU: sample, training, API, three questions; a few minutes
 	@$(RUN) -m inference.demo
 
-test: $(VENV) ## run every test; on two cores about 15 minutes
+test: $(VENV) ## run every test; on two cores 15 to 45 minutes, by the CPU
 	@$(RUN) -m pytest -n 2 --dist loadfile
 
 test-fast: $(VENV) ## run the tests that take seconds
