@@ -32,9 +32,9 @@ def test_no_worker_lives_on(number, handler):
     workers = [process for process in started if "python" in process.name()]
     assert len(workers) == 2
     supervisor.send_signal(number)
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
-    supervisor.wait(timeout=10)
+    supervisor.wait(timeout=30)
 
 
 def test_a_normal_end_waits_for_nothing():

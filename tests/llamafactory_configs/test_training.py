@@ -14,7 +14,7 @@ from llamafactory_configs.output_folder import checkpoints, state
 from tests.conftest import ENV, ROOT
 
 pytestmark = pytest.mark.slow
-STEPS = 16
+STEPS = 48  # enough that a run is still going when a second one has been refused
 
 
 def command(data, output, *overrides):
@@ -30,7 +30,7 @@ def started(data, output, *overrides):
 
 def run(data, output, *overrides):
     process = started(data, output, *overrides)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=600)
     return process.returncode, out, err
 
 
@@ -60,7 +60,7 @@ def test_a_run_that_is_doubled_interrupted_and_killed_reaches_its_last_step(samp
     assert "Another run is training into" in err
 
     first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=60)
+    _, err = first.communicate(timeout=180)
     assert first.returncode == 128 + signal.SIGINT
     assert "Traceback" not in err
     kept = checkpoints(output)
@@ -70,7 +70,7 @@ def test_a_run_that_is_doubled_interrupted_and_killed_reaches_its_last_step(samp
     second = started(sample_data, output)
     wait_for_checkpoint(second, output, state(kept[-1])["global_step"] + 1)
     second.kill()  # outright: nothing of ours gets to tidy up, and no trainer may live on
-    out, _ = second.communicate(timeout=60)
+    out, _ = second.communicate(timeout=180)
     assert f"Going on from {kept[-1]}." in out
     broken = output / f"checkpoint-{STEPS + 50}"  # as if killed while writing it
     shutil.copytree(checkpoints(output)[-1], broken)
