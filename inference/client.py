@@ -17,25 +17,15 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 
+from inference.prompts import Citation, PromptBuilder
 from retrieval.base import Retriever
-from retrieval.dialogue import Dialogue, Hit
-from retrieval.prompt import SYSTEM_PROMPTS, fact_lines, render
 from retrieval.registry import load_retriever
 from retrieval.store import FactStore
 from retrieval.text import CARD, DOCUMENTS, mark, marked_indices
 
 SERVED = "persona@"  # `make serve` names the model so, and then the retriever that it was trained with
 BASE_URL = "http://127.0.0.1:8000/v1"
-
-
-@dataclass(frozen=True)
-class Citation:
-    """A fact with its mark (``[P3]``) and its retrieval score; or a chunk of a document, ``[D3]``, with its source."""
-
-    mark: str
-    fact: str
-    score: float
-    source: str | None = None
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -66,13 +56,12 @@ class PersonaClient:
         model: str | None = None,
         http_client: httpx2.Client | None = None,
     ):
-        host = _host(base_url)
-        if http_client is None and host in ("127.0.0.1", "localhost", "::1"):
+        host = host_of(base_url)
+        if http_client is None and host in LOOPBACK:
             # A proxy set for the outside world cannot reach this machine's loopback.
             http_client = openai.DefaultHttpxClient(trust_env=False)
         self._api = openai.OpenAI(base_url=base_url, api_key=api_key, http_client=http_client)
-        self._retriever = retriever
-        self._documents = documents
+        self._prompts = PromptBuilder(retriever, documents)
         self._model = model
 
     @cached_property
@@ -82,12 +71,7 @@ class PersonaClient:
         Raises ValueError if the API lists none, or if it says ``persona@<identity>`` of another retriever than ours.
         """
         name = self._model or self._first_model()
-        trained_with, ours = name.removeprefix(SERVED), self._retriever.identity
-        if trained_with not in (name, ours):
-            raise ValueError(
-                f"The model served was trained on facts that {trained_with} retrieved, but this retriever is {ours};"
-                " name the retriever.json beside the model with --retriever."
-            )
+        check_trained_with(name, self._prompts.retriever)
         return name
 
     def _first_model(self) -> str:
@@ -119,30 +103,22 @@ class PersonaClient:
         for message in messages:
             if not isinstance(message["content"], str):
                 raise ValueError(f"The content of a message must be text, not {message['content']!r}.")
-        if not messages[-1]["content"].strip():
-            raise ValueError("The message is empty; ask something.")
-        if not any(fact.strip() for fact in card):
-            raise ValueError("The card is empty; give at least one fact.")
-        dialogue = Dialogue(list(card), [message["content"] for message in messages])
-        [hits] = self._retriever.retrieve([dialogue])
-        found = [self._passages(dialogue.turns[: end + 1]) for end in range(0, len(roles), 2)]
-        passages = [fact_lines(self._documents, some, DOCUMENTS) if some else "" for some in found]
-        prompt = [{"role": "system", "content": SYSTEM_PROMPTS[self._retriever.settings.language]}]
-        turns = render(dialogue, hits, passages)
-        prompt += [{"role": role, "content": turn} for role, turn in zip(roles, turns, strict=True)]
-        facts = [Citation(mark(hit.index), dialogue.card[hit.index], round(hit.score, 3)) for hit in hits[-1]]
-        return prompt, facts + [self._passage(hit) for hit in found[-1]]
-
-    def _passages(self, turns: Sequence[str]) -> list[Hit]:
-        return self._documents.retrieve(turns) if self._documents else []
-
-    def _passage(self, hit: Hit) -> Citation:
-        store = self._documents
-        source = store.sources[hit.index] if store.sources else None
-        return Citation(mark(hit.index, DOCUMENTS), store[hit.index], round(hit.score, 3), source)
+        prompt = self._prompts.build([message["content"] for message in messages], card)
+        return prompt.messages, prompt.retrieved
 
 
-def _host(base_url: str) -> str:
+def check_trained_with(model: str, retriever: Retriever) -> None:
+    """Raise ValueError if the served ``model`` says ``persona@<identity>`` of another retriever than ours."""
+    trained_with = model.removeprefix(SERVED)
+    if trained_with not in (model, retriever.identity):
+        raise ValueError(
+            f"The model served was trained on facts that {trained_with} retrieved, but this retriever is"
+            f" {retriever.identity}; name the retriever.json beside the model with --retriever."
+        )
+
+
+def host_of(base_url: str) -> str:
+    """The host of an API's address. Raises ValueError if it is none."""
     parts = urlsplit(base_url)
     try:
         if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
