@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -15,6 +16,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ENV = os.environ | {"OMP_NUM_THREADS": "1"}  # more threads make tiny runs slower
 SPC_DIR = Path(os.environ.get("SPC_DIR", ROOT.parent / "shared" / "spc"))
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
 
 
 def python_m(*arguments: str, **options) -> subprocess.CompletedProcess:

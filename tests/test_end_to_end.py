@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,17 +14,12 @@ import httpx
 import pytest
 
 from retrieval.registry import open_retriever, save_retriever
-from tests.conftest import ENV, ROOT, losses, python_m, train
+from tests.conftest import ENV, ROOT, free_port, losses, python_m, train
 
 pytestmark = pytest.mark.slow
 ENV = ENV | {"API_KEY": "secret"}
 MESSAGE = "Do you play an instrument after dinner?"
 CARD = "I drive a night bus in Leeds.\nI play the banjo after dinner.\n"
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @contextmanager

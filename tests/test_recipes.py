@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +11,7 @@ import yaml
 
 from llamafactory_configs.config import FOLDER, effective_batch, names
 from llamafactory_configs.environment import has_gpu
-from tests.conftest import losses, train
+from tests.conftest import free_port, losses, train
 
 pytestmark = pytest.mark.slow
 PRETRAINING = "tiny/pretrain"  # these make persona-tiny from random weights
@@ -66,14 +65,12 @@ def test_two_processes_without_deepspeed(sample_data, tmp_path):
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="its GPUs would be taken")
 def test_two_nodes_train_one_model(sample_data, tmp_path):
     """Both nodes on this machine, as the README has it for two."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
     nodes = {"FORCE_TORCHRUN": "1", "NNODES": "2", "NPROC_PER_NODE": "1", "MASTER_ADDR": "127.0.0.1"}
-    output = tmp_path / "out"
+    output, port = tmp_path / "out", str(free_port())
 
     def node(rank):
         return train("tiny/lora", sample_data, output, "max_steps=2", "logging_steps=1", **nodes, NODE_RANK=str(rank),
-                     MASTER_PORT=str(port))  # fmt: skip
+                     MASTER_PORT=port)  # fmt: skip
 
     with ThreadPoolExecutor() as pool:
         first, second = pool.map(node, range(2))

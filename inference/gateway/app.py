@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import Depends, FastAPI, Header, Query, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -15,6 +15,7 @@ from inference.backend import BackendError
 from inference.character_card import from_card, to_card
 from inference.gateway import errors, schemas
 from inference.gateway.completions import MODEL, Completions, Defaults
+from inference.gateway.disconnect import unless_gone
 from inference.gateway.errors import RequestError
 from inference.gateway.guard import Guard
 from inference.gateway.keys import owner_of
@@ -77,13 +78,17 @@ def _add_chat(app: FastAPI, completions: Completions) -> None:
 
     @app.post("/v1/chat/completions", response_model=schemas.ChatCompletion, responses={200: streamed})
     async def chat(
-        request: schemas.ChatRequest, owner: Owner, x_persona: Annotated[schemas.Id | None, Header()] = None
+        request: schemas.ChatRequest,
+        client: Request,
+        owner: Owner,
+        x_persona: Annotated[schemas.Id | None, Header()] = None,
     ) -> Response:
         """A reply in a person's voice, with the facts that its marks point at."""
         if not request.stream:
-            return JSONResponse(await completions.answer(request, owner, x_persona))
+            return JSONResponse(await unless_gone(client, completions.answer(request, owner, x_persona)))
         lines = completions.stream(request, owner, x_persona)
-        first = await anext(lines)  # an error before the reply begins has a status of its own
+        # An error before the reply begins has a status of its own.
+        first = await unless_gone(client, anext(lines))
 
         async def body() -> AsyncIterator[str]:
             try:

@@ -2,10 +2,11 @@
 
 import json
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from inference.backend import BackendError
 from inference.memory import TooLong
@@ -61,6 +62,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def _refused(_: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse(error_body(error.status_code, f"{error.detail}."), error.status_code, error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _gone(_: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=499)  # nobody reads it, but the log shows it; the number is nginx's
 
     @app.exception_handler(Exception)
     async def _bug(_: Request, error: Exception) -> JSONResponse:
