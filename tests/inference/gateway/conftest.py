@@ -64,14 +64,14 @@ def fake_backend_at(port, log):
 
 
 @contextmanager
-def gateway_at(backend, retriever_json, folder, *arguments, port=None):
+def gateway_at(backend, retriever_json, folder, *arguments, port=None, **env):
     """The gateway as a process of its own; gives its address and the process."""
     port = port or free_port()
     command = [
         sys.executable, "-m", "inference.gateway", "--backend", f"{backend}/v1", "--retriever", str(retriever_json),
         "--store", str(folder / "gateway.sqlite"), "--port", str(port), *arguments,
     ]  # fmt: skip
-    with running(command, f"http://127.0.0.1:{port}/", folder / "gateway.log") as process:
+    with running(command, f"http://127.0.0.1:{port}/", folder / "gateway.log", **env) as process:
         yield f"http://127.0.0.1:{port}", process
 
 
