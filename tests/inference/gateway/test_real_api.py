@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import openai
@@ -211,3 +212,23 @@ def test_a_reply_cut_off_by_its_length_says_so_in_a_stream_too(gateway):
     response = ask(gateway, max_tokens=3, temperature=0, stream=True)
     *_, last, _ = [line for line in response.text.split("\n") if line]
     assert json.loads(last.removeprefix("data: "))["choices"][0]["finish_reason"] == "length"
+
+
+def test_transformers_behind_the_gateway_answers_as_the_api_does(gateway, retriever_json, tmp_path):
+    """The model's own chat template, as another server applies it, makes of our prompts what LLaMA-Factory's does."""
+    port, model = free_port(), "models/persona-tiny"
+    serve = [Path(sys.executable).with_name("transformers"), "serve", model, "--port", str(port), "--device", "cpu"]
+    backend = f"http://127.0.0.1:{port}"
+    with running(serve, f"{backend}/health", tmp_path / "log", HF_HUB_OFFLINE="1"):
+        arguments = ("--backend-kind", "openai", "--backend-model", model)
+        with gateway_at(backend, retriever_json, tmp_path, *arguments) as (url, _):
+            said = []
+            for question in QUESTIONS:
+                said.append({"role": "user", "content": question})
+                body = {"persona": FACTS, "messages": said, "temperature": 0, "max_tokens": 40}
+                answers = [ask(server, **body) for server in (gateway, url)]
+                texts = [answer.json()["choices"][0]["message"]["content"] for answer in answers]
+                assert texts[0] == texts[1]
+                counted = [answer.json()["usage"]["prompt_tokens"] for answer in answers]
+                assert counted[0] == counted[1]
+                said.append({"role": "assistant", "content": texts[0]})
