@@ -23,14 +23,14 @@ from data_prep.formats import dataset_info
 from eval.results import write_result
 from llamafactory_configs.costs import model_config, shape
 from llamafactory_configs.run_record import hardware
-from retrieval.training.precision import trains_in_bf16
+from retrieval.training.precision import computes_in_bf16
 
 SEED = 42
 DATA = Path("spc_sharegpt_train.json")
 # What every run shares.
 COMMON = {
     "stage": "sft", "do_train": True, "template": "qwen3_nothink", "cutoff_len": 2048, "num_train_epochs": 1.0,
-    "lr_scheduler_type": "cosine", "warmup_steps": 0.1, "bf16": trains_in_bf16(), "logging_steps": 1,
+    "lr_scheduler_type": "cosine", "warmup_steps": 0.1, "bf16": computes_in_bf16(), "logging_steps": 1,
     "save_strategy": "no", "report_to": "none", "seed": SEED,
 }  # fmt: skip
 TUNINGS = {

@@ -15,6 +15,7 @@ from data_prep.labellers.base import Labeller, TurnLabels
 from data_prep.labellers.storage import load_labeller
 from data_prep.labellers.windows import Window, WindowCutter, collate
 from data_prep.reader import Conversation
+from retrieval.training.precision import computes_in_bf16
 
 BATCH_TOKENS = 8192
 
@@ -32,6 +33,7 @@ class EncoderLabeller(Labeller):
         network, tokenizer, record = load_labeller(folder)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = network.to(self.device)
+        self._bf16 = computes_in_bf16()
         self.cutter = WindowCutter(tokenizer)
         self.threshold = record["threshold"]
 
@@ -79,7 +81,7 @@ class EncoderLabeller(Labeller):
                 size = max(1, BATCH_TOKENS // len(windows[order[-1]].ids))
                 chosen, order = order[-size:], order[:-size]
                 arrays = collate([windows[number] for number in chosen])
-                with torch.autocast(self.device.type, torch.bfloat16):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
                     pairs = self.network(**{name: torch.from_numpy(a).to(self.device) for name, a in arrays.items()})
                 shapes = [(len(windows[number].turns), len(windows[number].facts)) for number in chosen]
                 ends = np.cumsum([rows * columns for rows, columns in shapes])[:-1]

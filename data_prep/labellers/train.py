@@ -30,7 +30,7 @@ from data_prep.labellers.windows import CONTEXT, Tokens, Window, WindowCutter, c
 from data_prep.labels import Labelled, kept_back, labelled_conversations, labelled_replies
 from data_prep.reader import read_conversations
 from data_prep.sources import find_files
-from retrieval.training.precision import trains_in_bf16
+from retrieval.training.precision import computes_in_bf16
 
 ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
 LEAST_COUNT = 3  # times a word piece occurs in train and New-Persona, or it is cut into smaller ones
@@ -172,7 +172,7 @@ def train(spc: str, encoder: str, out: Path, epochs: float, checkpoints: Path) -
     _say(f"{len(labelled):,} conversations and {len(replies):,} replies to train on, {len(held):,} replies kept back")
     settings = TrainingArguments(
         output_dir=str(checkpoints), num_train_epochs=epochs, learning_rate=2e-4, weight_decay=0.01, warmup_steps=0.06,
-        per_device_train_batch_size=20, bf16=trains_in_bf16(), use_cpu=not torch.cuda.is_available(), seed=SEED,
+        per_device_train_batch_size=20, bf16=computes_in_bf16(), use_cpu=not torch.cuda.is_available(), seed=SEED,
         train_sampling_strategy="group_by_length", remove_unused_columns=False, dataloader_pin_memory=False,
         logging_steps=50, save_strategy="epoch", save_total_limit=1, report_to="none",
     )  # fmt: skip

@@ -22,7 +22,7 @@ from retrieval.dense import query_text
 from retrieval.training.command import open_encoder, run, write_record
 from retrieval.training.examples import Example, labelled_one_by_one, read_examples
 from retrieval.training.loss import flat_pairs, in_card_loss
-from retrieval.training.precision import trains_in_bf16
+from retrieval.training.precision import computes_in_bf16
 
 TURNS = 3  # that the query shows while it learns, each with its speaker
 SCALE = 20.0  # of cosines, before the softmax: sentence-transformers' own for its ranking loss
@@ -81,7 +81,7 @@ def fit(network: InCardLoss, examples: Sequence[Example], epochs: float, rate: f
     """Learn from ``examples`` with the learning rate ``rate`` at most; nothing is saved."""
     settings = TrainingArguments(
         output_dir="saves/retriever", num_train_epochs=epochs, learning_rate=rate, weight_decay=0.01, warmup_steps=0.1,
-        per_device_train_batch_size=CARDS, bf16=trains_in_bf16(), use_cpu=not torch.cuda.is_available(), seed=SEED,
+        per_device_train_batch_size=CARDS, bf16=computes_in_bf16(), use_cpu=not torch.cuda.is_available(), seed=SEED,
         remove_unused_columns=False, dataloader_pin_memory=False, logging_steps=20, save_strategy="no",
         report_to="none",
     )  # fmt: skip

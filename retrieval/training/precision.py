@@ -1,9 +1,9 @@
-"""Which numbers this machine trains with."""
+"""Which numbers this machine computes with."""
 
 import torch
 
 
-def trains_in_bf16() -> bool:
+def computes_in_bf16() -> bool:
     """Whether bfloat16 is computed in hardware here; where it is not, it takes a CPU some twenty times float32's time.
 
     Measured on a CPU with AVX2 alone: a matrix product of 4,096 x 256 by 256 x 768 at 30 GFLOP/s in float32 and at 1.6
