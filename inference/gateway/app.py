@@ -1,11 +1,12 @@
 """The gateway's routes."""
 
-from collections.abc import AsyncIterator, Collection
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fastapi import Depends, FastAPI, Header, Query, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
@@ -77,13 +78,19 @@ def _add_chat(app: FastAPI, completions: Completions) -> None:
 
     @app.post("/v1/chat/completions", response_model=schemas.ChatCompletion, responses={200: streamed})
     async def chat(
-        request: schemas.ChatRequest, owner: Owner, x_persona: Annotated[schemas.Id | None, Header()] = None
+        request: schemas.ChatRequest,
+        owner: Owner,
+        http: Request,
+        x_persona: Annotated[schemas.Id | None, Header()] = None,
     ) -> Response:
         """A reply in a person's voice, with the facts that its marks point at."""
         if not request.stream:
             return JSONResponse(await completions.answer(request, owner, x_persona))
         lines = completions.stream(request, owner, x_persona)
-        first = await anext(lines)  # an error before the reply begins has a status of its own
+        # An error before the reply begins has a status of its own.
+        first = await _unless_gone(http, anext(lines))
+        if first is None:
+            return Response(status_code=499)  # nobody reads it
 
         async def body() -> AsyncIterator[str]:
             try:
@@ -94,6 +101,18 @@ def _add_chat(app: FastAPI, completions: Completions) -> None:
                 await lines.aclose()  # a client that goes away ends the backend's work too
 
         return StreamingResponse(body(), media_type="text/event-stream", headers={"Cache-Control": "no-cache"})
+
+
+async def _unless_gone(http: Request, coming: Awaitable[str]) -> str | None:
+    """What is ``coming``; None, and it is cancelled, if the client goes away first: its conversation is free again."""
+    waiting = {asyncio.ensure_future(coming), gone := asyncio.ensure_future(http.receive())}
+    try:
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+    answered = done - {gone}
+    return answered.pop().result() if answered else None
 
 
 def _add_models(app: FastAPI, responder: Responder, store: Store) -> None:
@@ -197,4 +216,13 @@ def _add_page(app: FastAPI) -> None:
     def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers=PAGE_HEADERS)
 
-    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    app.mount("/page", _PageFiles(directory=PAGE), name="page")
+
+
+class _PageFiles(StaticFiles):
+    """The page's files: a browser that asked for none anew would run old scripts on a new page."""
+
+    def file_response(self, *args, **kwargs) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(PAGE_HEADERS)
+        return response
