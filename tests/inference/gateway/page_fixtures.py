@@ -1,0 +1,145 @@
+"""What the page's tests run against: a backend that says what it is told to, the real gateway, and Chromium."""
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import ENV, ROOT
+
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync")  # fmt: skip
+
+
+class FakeBackend:
+    """An OpenAI-compatible API that streams ``pieces``; the tests set the rest for what they are about.
+
+    ``gate``: once ``pieces`` are sent, the reply waits for it. ``dies``: the connection ends before the reply does.
+    ``status``: of the answer. ``hung_up``: set when a client went away before its reply was whole.
+    """
+
+    def __init__(self):
+        self.hung_up = threading.Event()
+        self.says("Hello.")
+        backend = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                self._answer(200, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
+
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                if backend.status != 200:
+                    self._answer(backend.status, {"detail": "no memory left"})
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "text/event-stream")
+                self.end_headers()
+                try:
+                    self._stream()
+                except OSError:
+                    backend.hung_up.set()
+
+            def _stream(self):
+                for piece in backend.pieces:
+                    self._chunk({"content": piece})
+                while not backend.gate.wait(0.1):
+                    self._chunk({"content": ""})  # fails once nobody reads
+                if not backend.dies:
+                    self._chunk({}, "stop")
+                    self.wfile.write(b"data: [DONE]\n\n")
+
+            def _chunk(self, delta, finish_reason=None):
+                choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+                self.wfile.write(f"data: {json.dumps({'choices': [choice]})}\n\n".encode())
+
+            def _answer(self, status, body):
+                body = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+    def says(self, *pieces: str, dies: bool = False, status: int = 200, waits: bool = False) -> None:
+        """What the next replies are."""
+        self.pieces, self.dies, self.status, self.gate = pieces, dies, status, threading.Event()
+        if not waits:
+            self.gate.set()
+
+    @contextmanager
+    def running(self) -> Iterator["FakeBackend"]:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self.gate.set()
+            self.server.shutdown()
+            self.server.server_close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def started(module: str, arguments: Sequence[str], log: Path, url: str, **env: str) -> Iterator[None]:
+    """``python -m module`` in the background, once ``url`` answers."""
+    with log.open("w") as output:
+        command = [sys.executable, "-m", module, *arguments]
+        process = subprocess.Popen(command, cwd=ROOT, env=ENV | env, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            try:
+                httpx.get(url, trust_env=False)
+                break
+            except httpx.TransportError:
+                time.sleep(0.3)
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+@contextmanager
+def gateway(folder: Path, backend: str, retriever: Path, *arguments: str) -> Iterator[str]:
+    """The real gateway before ``backend``; gives its address."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    arguments = ("--backend", backend, "--retriever", str(retriever), "--store", str(folder / "store.sqlite"),
+                 "--port", str(port), *arguments)  # fmt: skip
+    with started("inference.gateway", arguments, folder / "gateway.log", url):
+        yield url
+
+
+@contextmanager
+def chromium() -> Iterator:
+    """The system's Chromium, driven by playwright."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip(f"no browser to test the page with: none of {', '.join(names)} is installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
