@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from inference.client import LOOPBACK, check_trained_with, host_of
+from inference.served import LOOPBACK, check_trained_with, host_of
 from retrieval.base import Retriever
 
 KINDS = ("llamafactory", "openai")

@@ -12,20 +12,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx2
 import openai
 
 from inference.prompts import Citation, PromptBuilder
+from inference.served import BASE_URL, LOOPBACK, check_trained_with, host_of
 from retrieval.base import Retriever
 from retrieval.registry import load_retriever
 from retrieval.store import FactStore
 from retrieval.text import CARD, DOCUMENTS, mark, marked_indices
-
-SERVED = "persona@"  # `make serve` names the model so, and then the retriever that it was trained with
-BASE_URL = "http://127.0.0.1:8000/v1"
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -105,27 +101,6 @@ class PersonaClient:
                 raise ValueError(f"The content of a message must be text, not {message['content']!r}.")
         prompt = self._prompts.build([message["content"] for message in messages], card)
         return prompt.messages, prompt.retrieved
-
-
-def check_trained_with(model: str, retriever: Retriever) -> None:
-    """Raise ValueError if the served ``model`` says ``persona@<identity>`` of another retriever than ours."""
-    trained_with = model.removeprefix(SERVED)
-    if trained_with not in (model, retriever.identity):
-        raise ValueError(
-            f"The model served was trained on facts that {trained_with} retrieved, but this retriever is"
-            f" {retriever.identity}; name the retriever.json beside the model with --retriever."
-        )
-
-
-def host_of(base_url: str) -> str:
-    """The host of an API's address. Raises ValueError if it is none."""
-    parts = urlsplit(base_url)
-    try:
-        if parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0):
-            return parts.hostname
-    except ValueError:  # the port is no number, or too large a one
-        pass
-    raise ValueError(f"{base_url} is no address of an API; it looks like {BASE_URL}.")
 
 
 def read_card(path: Path) -> list[str]:

@@ -14,7 +14,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from inference.backend import KINDS, Backend
-from inference.client import BASE_URL, LOOPBACK
 from inference.gateway.app import create_app
 from inference.gateway.completions import Defaults
 from inference.gateway.keys import read_keys
@@ -22,6 +21,7 @@ from inference.gateway.store import Store
 from inference.memory import MODES, Memory
 from inference.prompts import PromptBuilder
 from inference.responder import CITATIONS, Responder
+from inference.served import BASE_URL, LOOPBACK
 from inference.tokens import TokenCounter
 from retrieval.registry import load_retriever
 from retrieval.store import FactStore

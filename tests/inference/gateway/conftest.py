@@ -64,6 +64,17 @@ def fake_backend_at(port, log):
 
 
 @contextmanager
+def persona_tiny_at(log, **env):
+    """LLaMA-Factory's API, serving persona-tiny; gives its address."""
+    port = free_port()
+    serve = ["serve", "tiny/full", "model_name_or_path=models/persona-tiny"]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "llamafactory_configs.run", *serve]
+    with running(command, f"{url}/v1/models", log, API_PORT=str(port), **env):
+        yield url
+
+
+@contextmanager
 def gateway_at(backend, retriever_json, folder, *arguments, port=None, **env):
     """The gateway as a process of its own; gives its address and the process."""
     port = port or free_port()

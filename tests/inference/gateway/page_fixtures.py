@@ -1,21 +1,13 @@
-"""What the page's tests run against: a backend that says what it is told to, the real gateway, and Chromium."""
+"""What the page's tests run against besides the gateway: a backend whose replies can be held up, and Chromium."""
 
 import json
 import shutil
-import socket
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
-import httpx
 import pytest
-
-from tests.conftest import ENV, ROOT
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")  # fmt: skip
@@ -75,7 +67,7 @@ class FakeBackend:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def says(self, *pieces: str, dies: bool = False, status: int = 200, waits: bool = False) -> None:
         """What the next replies are."""
@@ -92,43 +84,6 @@ class FakeBackend:
             self.gate.set()
             self.server.shutdown()
             self.server.server_close()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-@contextmanager
-def started(module: str, arguments: Sequence[str], log: Path, url: str, **env: str) -> Iterator[None]:
-    """``python -m module`` in the background, once ``url`` answers."""
-    with log.open("w") as output:
-        command = [sys.executable, "-m", module, *arguments]
-        process = subprocess.Popen(command, cwd=ROOT, env=ENV | env, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            try:
-                httpx.get(url, trust_env=False)
-                break
-            except httpx.TransportError:
-                time.sleep(0.3)
-        yield
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-@contextmanager
-def gateway(folder: Path, backend: str, retriever: Path, *arguments: str) -> Iterator[str]:
-    """The real gateway before ``backend``; gives its address."""
-    url = f"http://127.0.0.1:{(port := free_port())}"
-    arguments = ("--backend", backend, "--retriever", str(retriever), "--store", str(folder / "store.sqlite"),
-                 "--port", str(port), *arguments)  # fmt: skip
-    with started("inference.gateway", arguments, folder / "gateway.log", url):
-        yield url
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from inference.gateway.app import PAGE_HEADERS
-from retrieval.registry import open_retriever, save_retriever
-from tests.inference.gateway.page_fixtures import FakeBackend, chromium, free_port, gateway, started
+from tests.inference.gateway.conftest import gateway_at, persona_tiny_at
+from tests.inference.gateway.page_fixtures import FakeBackend, chromium
 
 FACTS = ["I work as a baker in York.", "I have two cats and a dog.", "I play the guitar in a small band."]
 MESSAGE = "Do you have a dog or a cat?"  # retrieves the second fact
@@ -29,15 +29,8 @@ def backend():
 
 
 @pytest.fixture(scope="module")
-def retriever(tmp_path_factory):
-    path = tmp_path_factory.mktemp("retriever") / "retriever.json"
-    save_retriever(path, open_retriever("small"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def served(browser, backend, retriever, tmp_path_factory):
-    with gateway(tmp_path_factory.mktemp("gateway"), backend.url, retriever) as url:
+def served(browser, backend, retriever_json, tmp_path_factory):
+    with gateway_at(backend.url, retriever_json, tmp_path_factory.mktemp("gateway")) as (url, _):
         yield url
 
 
@@ -469,11 +462,11 @@ def test_every_field_has_a_label_and_every_button_a_name(opened, served, api):
     assert page.evaluate(f"{unnamed}.map(one => one.outerHTML)") == []
 
 
-def test_a_key_is_asked_for_kept_for_the_session_and_a_wrong_one_named(opened, backend, retriever, tmp_path):
+def test_a_key_is_asked_for_kept_for_the_session_and_a_wrong_one_named(opened, backend, retriever_json, tmp_path):
     keys = tmp_path / "keys.txt"
     keys.write_text("alice sk-alice\n", encoding="utf-8")
     backend.says("Hello.")
-    with gateway(tmp_path, backend.url, retriever, "--keys", str(keys)) as url:
+    with gateway_at(backend.url, retriever_json, tmp_path, "--keys", str(keys)) as (url, _):
         http = httpx.Client(base_url=url, trust_env=False, headers={"Authorization": "Bearer sk-alice"})
         http.put("/v1/personas/nora", json={"name": "Nora", "facts": FACTS}).raise_for_status()
         page = opened(url, viewport={"width": 360, "height": 640})
@@ -495,15 +488,8 @@ def test_a_key_is_asked_for_kept_for_the_session_and_a_wrong_one_named(opened, b
 
 
 @pytest.mark.slow
-def test_with_the_real_model(opened, retriever, tmp_path):
-    port = str(free_port())
-    api_url = f"http://127.0.0.1:{port}/v1"
-    arguments = ("serve", "tiny/full", "model_name_or_path=models/persona-tiny")
-    env = {"API_PORT": port, "API_KEY": "none"}
-    with (
-        started("llamafactory_configs.run", arguments, tmp_path / "api.log", api_url + "/models", **env),
-        gateway(tmp_path, api_url, retriever) as url,
-    ):
+def test_with_the_real_model(opened, retriever_json, tmp_path):
+    with persona_tiny_at(tmp_path / "api.log") as api_url, gateway_at(api_url, retriever_json, tmp_path) as (url, _):
         Api(url).put("nora", FACTS)
         page = opened(url)
         for number, message in enumerate((MESSAGE, "Do you play the guitar in a band?"), start=1):

@@ -6,7 +6,7 @@ import pytest
 
 from inference.gateway.__main__ import parser
 from retrieval.documents import build_store
-from tests.conftest import ROOT, python_m
+from tests.conftest import ROOT, in_process
 from tests.inference.gateway.conftest import FACTS
 from tests.inference.gateway.test_chat import chat, user
 
@@ -77,7 +77,7 @@ def test_each_fault_of_the_command_line_is_one_sentence(retriever_json, tmp_path
         "--port": (*good, "--port", "99999"),
         "no tokenizer": (*good, "--tokenizer", str(tmp_path / "nothing")),
     }.items():
-        done = python_m("inference.gateway", *arguments)
+        done = in_process("inference.gateway.__main__", *arguments)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
         assert words in done.stderr
 

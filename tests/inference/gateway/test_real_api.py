@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 
 from tests.conftest import free_port
-from tests.inference.gateway.conftest import FACTS, gateway_at, running
+from tests.inference.gateway.conftest import FACTS, gateway_at, persona_tiny_at, running
 
 pytestmark = pytest.mark.slow
 QUESTIONS = ["Do you play an instrument after dinner?", "And do you have cats?", "What do you drive in Leeds?"]
@@ -22,12 +22,7 @@ QUESTIONS = ["Do you play an instrument after dinner?", "And do you have cats?",
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
     """The address of LLaMA-Factory's API, serving persona-tiny."""
-    port = free_port()
-    serve = ["serve", "tiny/full", "model_name_or_path=models/persona-tiny"]
-    command = [sys.executable, "-m", "llamafactory_configs.run", *serve]
-    url = f"http://127.0.0.1:{port}"
-    log = tmp_path_factory.mktemp("api") / "log"
-    with running(command, f"{url}/v1/models", log, API_PORT=str(port), API_KEY="secret"):
+    with persona_tiny_at(tmp_path_factory.mktemp("api") / "log", API_KEY="secret") as url:
         yield url
 
 
