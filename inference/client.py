@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx2
 import openai
 
-from inference.prompts import Citation, PromptBuilder
+from inference.prompts import Citation, Prompt, PromptBuilder
 from inference.served import BASE_URL, LOOPBACK, check_trained_with, host_of
 from retrieval.base import Retriever
 from retrieval.registry import load_retriever
@@ -26,7 +26,7 @@ from retrieval.text import CARD, DOCUMENTS, mark, marked_indices
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model said. ``unresolved``: marks that point at no fact shown for this message."""
+    """What the model said. ``unresolved``: marks that point at nothing in the prompt."""
 
     text: str
     citations: list[Citation]
@@ -84,23 +84,24 @@ class PersonaClient:
         are (``temperature=0``, ``max_tokens=80``). Raises ValueError for an empty card, for other roles and for content
         that is no text, and what ``openai`` raises when the API cannot be reached or refuses.
         """
-        prompt, retrieved = self.prompt(messages, card)
-        completion = self._api.chat.completions.create(model=self.model, messages=prompt, **options)
+        prompt = self.prompt(messages, card)
+        completion = self._api.chat.completions.create(model=self.model, messages=prompt.messages, **options)
         text = completion.choices[0].message.content or ""
-        shown = {citation.mark: citation for citation in retrieved}
+        shown = prompt.shown()
         marks = [mark(index, letter) for letter in (CARD, DOCUMENTS) for index in marked_indices(text, letter)]
-        return Reply(text, [shown[m] for m in marks if m in shown], retrieved, [m for m in marks if m not in shown])
+        return Reply(
+            text, [shown[m] for m in marks if m in shown], prompt.retrieved, [m for m in marks if m not in shown]
+        )
 
-    def prompt(self, messages: Sequence[dict], card: Sequence[str]) -> tuple[list[dict], list[Citation]]:
-        """What is sent to the API, and what was found for the last message."""
+    def prompt(self, messages: Sequence[dict], card: Sequence[str]) -> Prompt:
+        """What is sent to the API, with what was found for each message. Raises ValueError as ``reply`` does."""
         roles = [message["role"] for message in messages]
         if not messages or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
             raise ValueError(f"messages must be user, assistant, ..., user in turn, not {', '.join(roles) or 'none'}.")
         for message in messages:
             if not isinstance(message["content"], str):
                 raise ValueError(f"The content of a message must be text, not {message['content']!r}.")
-        prompt = self._prompts.build([message["content"] for message in messages], card)
-        return prompt.messages, prompt.retrieved
+        return self._prompts.build([message["content"] for message in messages], card)
 
 
 def read_card(path: Path) -> list[str]:

@@ -75,6 +75,13 @@ def test_a_fact_of_the_card_that_was_not_shown_is_no_citation(ask):
     assert (reply.citations, reply.unresolved) == ([], ["[P2]"])
 
 
+def test_a_fact_shown_for_an_earlier_message_can_be_cited(ask):
+    talk = [user("Do you play tennis?"), assistant("Yes! [P1]"), user("Who is Rex?")]
+    reply, _ = ask("My dog, whom I take to tennis. [P1]", talk)
+    assert ([c.mark for c in reply.citations], reply.unresolved) == (["[P1]"], [])
+    assert "[P1]" not in [c.mark for c in reply.retrieved]
+
+
 def test_earlier_turns_are_rebuilt_alike_from_request_to_request(ask):
     talk = [user("Do you play tennis?"), assistant("Yes! [P1]"), user("Any dog?"), assistant("Rex. [P2]"), user("Bye!")]
     sent = [ask("Fine.", talk[:end])[1]["messages"] for end in (1, 3, 5)]
@@ -123,8 +130,8 @@ def test_a_card_saved_with_a_byte_order_mark_is_clean(tmp_path):
 
 def test_the_language_of_the_retriever_is_the_language_of_the_prompt():
     client = PersonaClient("http://fake/v1", "key", open_retriever("tfidf", language="zh"), model="persona")
-    prompt, _ = client.prompt([user("Hi")], CARD)
-    assert prompt[0]["content"] == SYSTEM_PROMPTS["zh"]
+    prompt = client.prompt([user("Hi")], CARD)
+    assert prompt.messages[0]["content"] == SYSTEM_PROMPTS["zh"]
 
 
 def client_of(api, **options):

@@ -129,7 +129,7 @@ async function send() {
   showRunning();
   try {
     const body = { model, conversation: id, messages: [{ role: "user", content: message }] };
-    const last = await chat({ ...body, citations: get("citations").value }, mine.signal, (piece) => {
+    const last = await chat({ ...body, citations: get("citations").value || null }, mine.signal, (piece) => {
       const atEnd = isAtEnd();
       reply.paragraph.textContent = text += piece;
       if (atEnd) scrollDown();
@@ -255,7 +255,7 @@ async function stored(made) {
 }
 
 get("side").open = wide.matches;
-get("citations").value = localStorage.getItem("citations") ?? "model";
+get("citations").value = localStorage.getItem("citations") ?? "";
 speak();
 showEmpty();
 start();

@@ -396,13 +396,13 @@ def test_another_person_is_another_conversation(opened, served, api):
 def test_the_switch_for_citations_is_sent(opened, served, api):
     api.put("nora", FACTS)
     page = opened(served)
-    for choice in ("verified", "model"):
+    for choice in ("verified", "model", ""):
         page.select_option("#citations", choice)
         # Only what is asked is of interest here; the labeller has tests of its own.
         with page.expect_request("**/v1/chat/completions") as asked:
             page.route("**/v1/chat/completions", lambda route: route.abort())
             say(page, TYPED)
-        assert asked.value.post_data_json["citations"] == choice
+        assert asked.value.post_data_json["citations"] == (choice or None)
         noticed(page)
 
 
