@@ -76,8 +76,9 @@ def test_a_fact_of_the_card_that_was_not_shown_is_no_citation(ask):
 
 
 def test_a_fact_shown_for_an_earlier_message_can_be_cited(ask):
-    talk = [user("Do you play tennis?"), assistant("Yes! [P1]"), user("Who is Rex?")]
-    reply, _ = ask("My dog, whom I take to tennis. [P1]", talk)
+    talk = [user("Do you play tennis?"), assistant("Yes! [P1]"), user("Who is Rex?"), assistant("My dog. [P2]")]
+    talk += [user("Is Rex big?"), assistant("Rex is."), user("What does Rex eat?")]
+    reply, _ = ask("Bones, after tennis. [P1]", talk)
     assert ([c.mark for c in reply.citations], reply.unresolved) == (["[P1]"], [])
     assert "[P1]" not in [c.mark for c in reply.retrieved]
 
