@@ -164,6 +164,12 @@ def test_what_the_model_is_asked_with(open_chat, server, monkeypatch):
     assert set(server.keys) == {"Bearer secret"}
 
 
+def test_in_a_script_the_reply_ends_before_the_next_line_of_the_user(open_chat, server, capsys):
+    server.say = lambda messages: ["Ann: Yes.\nUs", "er: And then?\nAnn: No."]
+    open_chat("--history", "block", "--name", "Ann").run([DOGS])
+    assert "Ann: Yes.\n  cited      nothing\n" in capsys.readouterr().out
+
+
 def test_a_long_conversation_is_summed_up(open_chat, server, capsys):
     def say(messages):
         return ["Scene: a café."] if messages[-1]["content"].startswith("Summarise") else ["So it is. " * 10]

@@ -3,7 +3,7 @@ import time
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inference.citations import MarkFilter, QuoteFilter, StopFilter
@@ -68,11 +68,15 @@ FRAGMENTS = ["[", "]", "P", "D", "1", "2", "9", "0", " ", "  ", "\t", "\n", ",",
              "[P9]", " [P1, P2]", " [P1 9]", "[P1P2]", "[ D3 ]", "[P012]", "[p1]", "[P1" + ", 1" * 24,
              "1234567890"]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join)
-CUTS = st.lists(st.integers(0, 120), max_size=12)
+EVERYWHERE = range(400)
+CUTS = st.one_of(st.just(EVERYWHERE), st.lists(st.integers(0, 120), max_size=12))
 
 
 @settings(deadline=None, max_examples=500)
 @given(TEXTS, CUTS)
+@example("[P1" + ", 1" * 26 + "]", EVERYWHERE)  # 80 characters are marks
+@example("[P1" + ", 1" * 26 + ",  1]", EVERYWHERE)  # more are none
+@example("[P1" + ", 1" * 30 + "]", [])
 def test_marks_in_any_pieces_are_those_of_the_whole_text(text, cuts):
     one = MarkFilter(SHOWN)
     shown = in_pieces(one, text, cuts)
@@ -121,6 +125,9 @@ def test_a_hostile_reply_takes_no_time(text):
 
 @settings(deadline=None, max_examples=500)
 @given(st.text("abc", max_size=20), st.lists(st.text("abc", min_size=1, max_size=4), min_size=1, max_size=3), CUTS)
+@example("cabbc", ["abc", "b"], EVERYWHERE)
+@example("ab", ["abc", "b"], [])
+@example("abx", ["abc", "b"], EVERYWHERE)
 def test_the_text_ends_before_the_first_stop(text, stops, cuts):
     one = StopFilter(stops)
     first = min((text.find(stop) for stop in stops if stop in text), default=None)

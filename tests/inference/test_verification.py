@@ -7,12 +7,12 @@ from data_prep.labellers.overlap import OverlapLabeller, used_facts
 from data_prep.marks import add_marks
 from inference.prompts import Citation, Prompt
 from inference.verification import VerifyingFilter
-from tests.inference.test_citations import in_pieces
+from tests.inference.test_citations import CUTS, in_pieces
 
 CARD = ["I play the guitar in a band.", "I have two cats.", "My favourite food is pizza.", "I lived in Iceland."]
 SENTENCES = ["I play the guitar.", "Hello!", "Do you have cats?", "My cats love pizza.", "I was in the U.S. I miss it.",
-             "From the U.S. Iceland is far.", "J. K. Rowling has cats", "Dr. Lee eats pizza.", "Guitar!", "我有cats。",
-             "Yes..."]  # fmt: skip
+             "My band is in the U.S. Iceland is far.", "J. K. Rowling has cats", "Dr. Lee eats pizza.", "Guitar!",
+             "我有cats。", "Yes...", "Cats"]  # fmt: skip
 SENTENCE = st.tuples(st.sampled_from(SENTENCES), st.sampled_from(["", " [P1]", " [P2][P9]", "[P3, P4]"]))
 REPLY = st.lists(st.tuples(SENTENCE, st.sampled_from([" ", "  ", "\n", "\n\n"])), max_size=6)
 
@@ -22,7 +22,7 @@ def prompt(said=("Hi.",), found=(), card=CARD):
 
 
 @settings(deadline=None, max_examples=300)
-@given(REPLY, st.lists(st.integers(0, 300), max_size=15))
+@given(REPLY, CUTS)
 def test_in_any_pieces_each_sentence_gets_the_marks_of_the_labeller(reply, cuts):
     text = "".join(sentence + marks + gap for (sentence, marks), gap in reply)
     clean = "".join(sentence + gap for (sentence, _), gap in reply)
