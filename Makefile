@@ -1,7 +1,7 @@
 # `make` or `make help` lists what there is. Everything runs from this folder, in .venv, which the first call builds.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway webui export tiny labeller retriever \
+.PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller retriever \
         bench-data bench-retrieval bench-train lint format clean
 
 PYTHON ?= python3
@@ -48,6 +48,9 @@ serve: $(VENV) ## serve what CONFIG= trained at http://127.0.0.1:8000/v1; PORT=,
 SERVED = $(shell sed -n 's/^model_name_or_path: *//p' llamafactory_configs/serve/$(CONFIG).yaml)
 gateway: $(VENV) ## in front of `make serve`: persons as models, citations, a page, at http://127.0.0.1:8001
 	@$(RUN) -m inference.gateway --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(SERVED)" $(ARGS)
+
+chat: $(VENV) ## talk in the terminal to a persona that `make serve` serves; ARGS="--card card.txt"
+	@$(RUN) -m inference.chat --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(SERVED)" $(ARGS)
 
 webui: $(VENV) ## LLaMA-Factory's web page, with our datasets in it, at http://127.0.0.1:7860
 	@$(RUN) -m llamafactory_configs.run webui

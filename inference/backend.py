@@ -151,7 +151,7 @@ class Backend:
     def _check(self, status: int, content: bytes) -> None:
         said = content[:200].decode(errors="replace")
         if status == 401:
-            raise BackendError("The backend refuses the gateway's key; set API_KEY to the one it was started with.")
+            raise BackendError("The backend refuses the key; set API_KEY to the one it was started with.")
         if status == 404:
             raise BackendError(f"There is no API at {self.base_url}; its address usually ends in /v1.")
         if 400 <= status < 500:

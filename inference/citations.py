@@ -12,11 +12,17 @@ from typing import Protocol
 from inference.prompts import Citation
 from retrieval.text import CARD
 
-# "[P1]", and what models make of it: "[P1, P2]", "[P1 P2]", "[P01]"; with the spaces before it.
-_MARKS = re.compile(r"([ \t]*)\[\s?([PD]\d{1,6}(?:[\s,;]{1,3}[PD]?\d{1,6})*)\s?\]")
+# "[P1]", and what models make of it: "[P1, P2]", "[P1 P2]", "[P1P2]", "[P01]"; with the spaces before it. What is in
+# the brackets has an end, or a reply that is all digits would be held back to its last.
+_LONGEST = 80
+_SPACES = r"(?<![ \t])[ \t]*"  # all of them: from each one anew, a long run would take its square in time
+_INNER = r"[PD]\d+(?:[\s,;]{1,3}[PD]?\d+|[PD]\d+)*"
+_MARKS = re.compile(rf"({_SPACES})\[(?=[^\]]{{1,{_LONGEST}}}\])\s?({_INNER})\s?\]")
 _ONE = re.compile(r"([PD]?)(\d+)")
 # What may still become a mark, at the end of the text so far, and the spaces before it.
-_UNDECIDED = re.compile(r"[ \t]*(?:\[\s?(?:[PD][PD\d,;\s]{0,80})?)?\Z")
+_OPEN = rf"\[(?!.{{{_LONGEST + 1}}})\s?(?:[PD][PD\d,;\s]*)?\Z"
+_UNDECIDED = re.compile(rf"{_SPACES}(?:{_OPEN})?\Z", re.DOTALL)
+_OPENED = re.compile(_OPEN, re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class MarkFilter:
         self._shown = shown
         self._held = ""
         self._length = 0  # of what was given out
+        self._tail = ""  # the end of it
 
     def feed(self, piece: str) -> str:
         held = self._held + piece
@@ -63,12 +70,15 @@ class MarkFilter:
         given, start = [], 0
         for match in _MARKS.finditer(text):
             self._give(given, text[start : match.start()])
-            if marks := [mark for mark in _marks(match[2]) if mark in self._shown]:
+            marks = [mark for mark in _marks(match[2]) if mark in self._shown]
+            if marks:
                 self._give(given, match[1])
                 for mark in marks:
                     place = self._length
                     self._give(given, mark)
                     self.placed.append(PlacedCitation(self._shown[mark], place, self._length))
+            elif _OPENED.search(self._tail):  # "[[P9]P7]": without what is between them, the rest would be a mark
+                self._give(given, f"{match[1]}({match[2]})")
             start = match.end()
         self._give(given, text[start:])
         return "".join(given)
@@ -78,6 +88,7 @@ class MarkFilter:
             text = text.lstrip()
         given.append(text)
         self._length += len(text)
+        self._tail = (self._tail + text)[-_LONGEST - 2 :]
 
 
 def _marks(inner: str) -> list[str]:
@@ -90,7 +101,7 @@ def _marks(inner: str) -> list[str]:
 
 
 class StopFilter:
-    """Ends the text before the first of ``stops`` that occurs, as OpenAI's ``stop`` does."""
+    """Ends the text before the first of ``stops`` that occurs, as OpenAI's ``stop`` does. None of them is empty."""
 
     def __init__(self, stops: list[str]):
         self.done = False
@@ -101,17 +112,23 @@ class StopFilter:
         if self.done:
             return ""
         text = self._held + piece
-        found = [place for stop in self._stops if (place := text.find(stop)) >= 0]
-        if found:
+        # From here on the text may still become a stop, and one that begins earlier than any that is there already.
+        undecided = len(text) - max((_overlap(text, stop) for stop in self._stops), default=0)
+        found = self._first(text)
+        if found < len(text) and found <= undecided:
             self.done, self._held = True, ""
-            return text[: min(found)]
-        longest = max((_overlap(text, stop) for stop in self._stops), default=0)
-        self._held = text[len(text) - longest :]
-        return text[: len(text) - longest]
+            return text[:found]
+        self._held = text[undecided:]
+        return text[:undecided]
 
     def end(self) -> str:
         held, self._held = self._held, ""
-        return held
+        self.done = self.done or self._first(held) < len(held)
+        return held[: self._first(held)]
+
+    def _first(self, text: str) -> int:
+        """Where the first stop begins; the end of ``text`` if there is none."""
+        return min((place for stop in self._stops if (place := text.find(stop)) >= 0), default=len(text))
 
 
 def _overlap(text: str, stop: str) -> int:
@@ -119,33 +136,49 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
 
 
-class QuoteFilter:
-    """Takes ``Tim: "I drive."`` apart: what is left is ``I drive.``, and the closing quote ends the reply."""
+_CLOSING_OF = {'"': '"', "“": "”", "「": "」"}
 
-    _CLOSING = re.compile('["”」]')
+
+class QuoteFilter:
+    """Takes a line of a script apart: of ``Tim: "I drive."`` is left ``I drive.``; its closing quote ends the reply.
+
+    A line without an opening quote is no quote, and may hold some: ``Tim: I saw "Jaws".``
+    """
 
     def __init__(self, name: str):
         self.done = False
-        self._opening = re.compile(rf'\s*(?:{re.escape(name)}\s*[::])?\s*["“「]?')
-        self._longest = len(name) + 6
-        self._held: str | None = ""  # the beginning, until it is known; then None
+        self._name = name
+        self._speaker = re.compile(rf"\s*(?:{re.escape(name)}\s*[:：]\s*)?")
+        # The name with spaces after it may get its colon, and what has its colon may get a quote.
+        self._undecided = re.compile(rf"\s*(?:{re.escape(name)}\s*(?:[:：]\s*)?)?")
+        self._begun = False
+        self._closing: str | None = None
+        self._held = ""
 
     def feed(self, piece: str) -> str:
         if self.done:
             return ""
-        if self._held is not None:
-            self._held += piece
-            if len(self._held.lstrip()) < self._longest:
+        self._held += piece
+        if not self._begun:
+            if self._undecided.fullmatch(self._held) or self._name.startswith(self._held.lstrip()):
                 return ""
-            piece = self._rest()
-        if closing := self._CLOSING.search(piece):
-            self.done = True
-            return piece[: closing.start()].rstrip()
-        return piece
+            self._begin()
+        place = self._held.find(self._closing) if self._closing else -1
+        self.done = place >= 0
+        text = self._held[:place] if self.done else self._held
+        shown = text.rstrip()  # the spaces before a closing quote are not shown
+        self._held = "" if self.done else text[len(shown) :]
+        return shown
 
     def end(self) -> str:
-        return "" if self.done or self._held is None else self.feed(self._rest())
+        """What is left, without the spaces at its end."""
+        if not self._begun:
+            self._begin()
+        held, self._held = self._held, ""
+        return held.rstrip()
 
-    def _rest(self) -> str:
-        held, self._held = self._held, None
-        return held[self._opening.match(held).end() :]
+    def _begin(self) -> None:
+        self._begun = True
+        text = self._held[self._speaker.match(self._held).end() :]
+        self._closing = _CLOSING_OF.get(text[:1])
+        self._held = text[1:] if self._closing else text

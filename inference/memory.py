@@ -3,6 +3,11 @@
 Nothing is kept between requests but summaries that can be made anew, so a conversation may come from anywhere.
 """
 
+import asyncio
+import bisect
+import hashlib
+import json
+import operator
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -14,7 +19,7 @@ from retrieval.text import neutralise, strip_marks
 
 MODES = ("drop", "summary", "retrieve")
 STEP = 4  # exchanges that go together, so that most requests begin as the one before did
-NOTE = 200  # tokens of what is remembered, at most
+NOTE = 200  # tokens of what is remembered, at most; of a short prompt an eighth
 RETRIEVED = 2  # exchanges that are looked up again
 SUMMARIES = 1000  # kept
 
@@ -35,6 +40,7 @@ HEADINGS = {
 }
 
 Ask = Callable[[list[dict], int], Awaitable[str]]
+LaidOut = Callable[[Prompt], list[dict]]
 
 
 class TooLong(ValueError):
@@ -42,87 +48,114 @@ class TooLong(ValueError):
 
 
 class Memory:
-    """Keeps a prompt, together with its reply, within ``max_length`` tokens."""
+    """Keeps a prompt, together with its reply, within ``max_length`` tokens, which are 256 at least."""
 
     def __init__(self, counter: TokenCounter, retriever: Retriever, max_length: int):
         self.counter, self.retriever, self.max_length = counter, retriever, max_length
-        self.summaries: OrderedDict[tuple[str, ...], str] = OrderedDict()
+        self.note = min(NOTE, max_length // 8)
+        self.summaries: OrderedDict[bytes, str] = OrderedDict()
 
-    async def fit(self, prompt: Prompt, mode: str, reply: int, ask: Ask) -> Prompt:
+    async def fit(
+        self, prompt: Prompt, mode: str, reply: int, ask: Ask, laid_out: LaidOut = operator.attrgetter("messages")
+    ) -> Prompt:
         """``prompt`` without the oldest exchanges, if it does not fit; ``reply`` tokens are left for the answer.
 
         ``mode``, what happens to them. ``drop``: they are gone. ``summary``: the model itself sums them up, below the
         system line; ``ask(messages, max_tokens)`` lets it. ``retrieve``: those that matter stand before the message.
+        Where the last message leaves no room for either, they are gone too. ``laid_out``: a prompt as it will be sent.
         Raises TooLong, and what ``ask`` raises.
         """
         room = self.max_length - reply
-        if self.counter.prompt(prompt.messages) <= room:
-            return prompt
-        exchanges = len(prompt.found)
-        note = 0 if mode == "drop" or exchanges == 1 else NOTE
-        start = self._first_that_fits(prompt, room - note)
-        kept = prompt.without_first(start)
-        if mode == "summary" and start:
-            summary = await self._summary(prompt.said[: 2 * start], ask)
-            return replace(kept, system=f"{prompt.system}\n\n{self._heading()}\n{summary}".strip())
-        if mode == "retrieve" and start and (lines := self._looked_up(prompt, start)):
-            *turns, message = kept.turns
-            return replace(kept, turns=[*turns, f"{self._heading()}\n{lines}\n\n{message}"])
-        return kept
 
-    def _first_that_fits(self, prompt: Prompt, room: int) -> int:
-        exchanges = len(prompt.found)
-        system = self.counter.prompt([{"role": "system", "content": prompt.system}])
-        roles = ("user", "assistant")
-        sizes = [self.counter.turn(roles[number % 2], turn) for number, turn in enumerate(prompt.turns)]
-        last_step = (exchanges - 1) // STEP * STEP
-        for start in (n for n in range(exchanges) if n % STEP == 0 or n > last_step):
-            if system + sum(sizes[2 * start :]) <= room:
-                return start
-        raise TooLong(
-            f"The message and its facts take {sizes[-1]:,} tokens, and there is room for"
-            f" {max(0, room - system):,}; shorten it, or ask for a shorter reply."
-        )
+        def fits(some: Prompt, spare: int = 0) -> bool:
+            return self.counter.prompt(laid_out(some)) <= room - spare
+
+        if fits(prompt):
+            return prompt
+        starts = _starts(len(prompt.found))
+        last = prompt.without_first(starts[-1])
+        if not fits(last):
+            raise TooLong(
+                f"The message, its facts and the instructions take {self.counter.prompt(laid_out(last)):,} tokens, and"
+                f" there is room for {room:,}; shorten it, or ask for a shorter reply."
+            )
+        if mode != "drop" and fits(last, self.note):
+            start = _first(starts, lambda start: fits(prompt.without_first(start), self.note))
+            kept, gone = prompt.without_first(start), prompt.said[: 2 * start]
+            if mode == "summary":
+                return await self._with_summary(kept, gone, ask)
+            return await asyncio.to_thread(self._with_recalled, kept, gone, prompt.said)
+        return prompt.without_first(_first(starts, lambda start: fits(prompt.without_first(start))))
+
+    async def _with_summary(self, kept: Prompt, gone: Sequence[str], ask: Ask) -> Prompt:
+        summary = await self._summary(gone, ask)
+        heading, *_ = self._words()
+        return replace(kept, system=f"{kept.system}\n\n{heading}\n{summary}".strip()) if summary else kept
 
     async def _summary(self, turns: Sequence[str], ask: Ask) -> str:
-        """Of all ``turns``, from the summary of those a step before; a known one is not asked for again."""
-        key = tuple(turns)
-        if key in self.summaries:
+        """Of all ``turns``, a step at a time, each with the summary of those before; what is known is not asked for."""
+        summary, known = "", hashlib.sha256()
+        for start in range(0, len(turns), 2 * STEP):
+            fresh = turns[start : start + 2 * STEP]
+            known.update(json.dumps(fresh).encode())
+            key = known.digest()
+            if key not in self.summaries:
+                text = self._summary_prompt(summary, fresh)
+                said = await ask([{"role": "user", "content": text}], self.note)
+                self.summaries[key] = self._cut(neutralise(said.strip()), self._room_in_note())
             self.summaries.move_to_end(key)
-            return self.summaries[key]
-        step = 2 * STEP
-        fresh = len(turns) % step or step
-        before = await self._summary(turns[:-fresh], ask) + "\n\n" if len(turns) > fresh else ""
-        _, *speakers = HEADINGS[self.retriever.settings.language]
-        share = (self.max_length // 2) // fresh
-        lines = [f"{speakers[n % 2]}: {self._cut(strip_marks(turn), share)}" for n, turn in enumerate(turns[-fresh:])]
-        text = SUMMARY[self.retriever.settings.language].format(before=before, lines="\n".join(lines))
-        summary = await ask([{"role": "user", "content": text}], NOTE - 20)
-        summary = self._cut(neutralise(summary.strip()), NOTE - 20)
-        self.summaries[key] = summary
-        if len(self.summaries) > SUMMARIES:
+            summary = self.summaries[key]
+        while len(self.summaries) > SUMMARIES:
             self.summaries.popitem(last=False)
         return summary
 
-    def _looked_up(self, prompt: Prompt, start: int) -> str:
-        """The dropped exchanges that fit the message best, in their order."""
-        said = [strip_marks(turn) for turn in prompt.said[: 2 * start]]
-        pairs = list(zip(said[::2], said[1::2], strict=True))
-        [*_, query] = self.retriever.queries(prompt.said)
+    def _summary_prompt(self, before: str, turns: Sequence[str]) -> str:
+        """Fits, with a reply of ``note`` tokens: of each turn so much is shown as leaves the others the same."""
+        form = SUMMARY[self.retriever.settings.language]
+        frame = self.counter.prompt([{"role": "user", "content": form.format(before="", lines="")}])
+        share = (self.max_length - frame - 2 * self.note) // len(turns) - 1  # its end of line
+        _, *speakers = self._words()
+        lines = [self._cut(f"{speakers[n % 2]}: {strip_marks(turn)}", share) for n, turn in enumerate(turns)]
+        return form.format(before=f"{before}\n\n" if before else "", lines="\n".join(lines))
+
+    def _with_recalled(self, kept: Prompt, gone: Sequence[str], said: Sequence[str]) -> Prompt:
+        """With those exchanges of ``gone`` that fit the message best, in their order."""
+        turns = [strip_marks(turn) for turn in gone]
+        pairs = list(zip(turns[::2], turns[1::2], strict=True))
+        [*_, query] = self.retriever.queries(said)
         [scores] = self.retriever.scores([query], [[" ".join(pair) for pair in pairs]])
         best = sorted(hit.index for hit in self.retriever.best(scores)[:RETRIEVED])
-        _, *speakers = HEADINGS[self.retriever.settings.language]
-        share = (NOTE - 20) // (2 * RETRIEVED)
-        lines = [f"{who}: {self._cut(turn, share)}" for n in best for who, turn in zip(speakers, pairs[n], strict=True)]
-        return "\n".join(lines)
+        if not best:
+            return kept
+        heading, *speakers = self._words()
+        share = self._room_in_note() // (2 * RETRIEVED) - 1  # its end of line
+        spoken = [f"{who}: {turn}" for n in best for who, turn in zip(speakers, pairs[n], strict=True)]
+        lines = [self._cut(line, share) for line in spoken]
+        return replace(kept, recalled="\n".join([heading, *lines]))
 
-    def _heading(self) -> str:
-        return HEADINGS[self.retriever.settings.language][0]
+    def _words(self) -> tuple[str, str, str]:
+        return HEADINGS[self.retriever.settings.language]
+
+    def _room_in_note(self) -> int:
+        """Tokens that the heading and the ends of line leave."""
+        return self.note - self.counter.count(f"\n\n{self._words()[0]}\n") - 2
 
     def _cut(self, text: str, tokens: int) -> str:
-        """``text`` as one paragraph, ended where it has ``tokens`` tokens."""
-        while self.counter.count(text) > tokens:
-            text = text[: max(1, len(text) * tokens // self.counter.count(text)) - 1].rstrip() + "…"
-            if len(text) <= 1:
-                break
+        """``text``, ended with ``…`` where it has ``tokens`` tokens; nothing of it, if not even that fits."""
+        while (counted := self.counter.count(text)) > tokens:
+            if len(text) == 1:
+                return ""
+            end = min(len(text) * tokens // counted, len(text) - 1) - 1
+            text = text[: max(0, end)].rstrip() + "…"
         return text
+
+
+def _starts(exchanges: int) -> list[int]:
+    """Which exchange can be the first that stays: every ``STEP``-th, and, since the last one must fit, those after."""
+    last_step = (exchanges - 1) // STEP * STEP
+    return [n for n in range(exchanges) if n % STEP == 0 or n > last_step]
+
+
+def _first(starts: Sequence[int], fits: Callable[[int], bool]) -> int:
+    """The first of ``starts`` that fits; all after it do, and the last one must."""
+    return starts[bisect.bisect_left(starts, True, hi=len(starts) - 1, key=fits)]

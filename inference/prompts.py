@@ -28,6 +28,7 @@ class Prompt:
     """A prompt in its parts. ``turns`` go user, assistant, ..., user; each user turn ends with its facts.
 
     ``said``: the turns without facts. ``found``: for each user turn, what is shown in it. ``card``: made harmless.
+    ``recalled``: earlier turns that were looked up again; they stand before the last message.
     """
 
     card: list[str]
@@ -35,12 +36,15 @@ class Prompt:
     turns: list[str]
     said: list[str]
     found: list[list[Citation]]
+    recalled: str = ""
 
     @property
     def messages(self) -> list[dict]:
         """The prompt in OpenAI's form."""
         roles = ("user", "assistant")
         turns = [{"role": roles[number % 2], "content": turn} for number, turn in enumerate(self.turns)]
+        if self.recalled:
+            turns[-1]["content"] = f"{self.recalled}\n\n{turns[-1]['content']}"
         return [{"role": "system", "content": self.system}, *turns] if self.system else turns
 
     @property

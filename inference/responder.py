@@ -82,8 +82,14 @@ class Responder:
             prompt = prompt.with_system("\n\n".join(filter(None, [prompt.system, system])))
         longest = self.memory.max_length
         asked = question.options.get("max_tokens")
-        prompt = await self.memory.fit(prompt, question.memory, min(asked or REPLY_TOKENS, longest // 2), self._ask)
-        messages = question.layout.messages(prompt, retriever.settings.language)
+        language = retriever.settings.language
+
+        def laid_out(some: Prompt) -> list[dict]:
+            return question.layout.messages(some, language)
+
+        reply = min(asked or REPLY_TOKENS, longest // 2)
+        prompt = await self.memory.fit(prompt, question.memory, reply, self._ask, laid_out)
+        messages = laid_out(prompt)
         tokens = self.memory.counter.prompt(messages)
         options = dict(question.options)
         if asked:
@@ -135,8 +141,11 @@ class Responder:
     def filters(self, prepared: Prepared) -> list[TextFilter]:
         """What the model's text goes through, in order; the last one places the marks."""
         question, filters = prepared.question, []
-        if question.layout.quote:
-            filters.append(QuoteFilter(question.layout.name))
+        layout = question.layout
+        if layout.stops:
+            filters.append(StopFilter(layout.stops))
+        if layout.quote or layout.history == "block":
+            filters.append(QuoteFilter(layout.name))
         if question.stop:
             filters.append(StopFilter(list(question.stop)))
         if question.card is not None:

@@ -3,15 +3,21 @@
 The labeller is the one that marked the training data (``data_prep.labellers``); how often it is right is in the README.
 """
 
+import re
 from collections.abc import Sequence
 
 from data_prep.labellers.base import Labeller
+from data_prep.labellers.windows import CONTEXT
 from data_prep.marks import add_marks
 from data_prep.reader import Conversation, Turn
 from inference.citations import MarkFilter, PlacedCitation
 from inference.prompts import Citation, Prompt
 from retrieval.sentences import split_sentences
-from retrieval.text import mark
+from retrieval.text import mark, strip_marks
+
+# The beginning of a sentence of which so much is known that the one before ends there, whatever follows: "in the U.S.
+# I ..." is two, "in the U.S. Iceland ..." one.
+_BEGUN = re.compile(r"[A-Za-z]*[^A-Za-z]")
 
 
 class VerifyingFilter:
@@ -27,13 +33,13 @@ class VerifyingFilter:
         shown = prompt.shown()
         self._labeller = labeller
         self._card = prompt.card
-        self._turns = [Turn(number % 2, turn) for number, turn in enumerate(prompt.said)]
+        # The labeller sees so many turns; those of a long conversation before them would only cost time.
+        self._turns = [Turn(number % 2, strip_marks(turn)) for number, turn in enumerate(prompt.said)][-CONTEXT:]
         self._facts = {mark(i): shown.get(mark(i), Citation(mark(i), fact, None)) for i, fact in enumerate(prompt.card)}
         self._documents = {m: citation for m, citation in shown.items() if m not in self._facts}
         self._without_card_marks = MarkFilter(self._documents)
         self._placing = MarkFilter(self._facts | self._documents)
         self._reply, self._held = "", ""
-        self._sentences = 0
 
     @property
     def placed(self) -> list[PlacedCitation]:
@@ -45,21 +51,24 @@ class VerifyingFilter:
 
     def end(self) -> str:
         rest = self._judged(self._without_card_marks.end())
-        rest += self._judge(self._held) if self._held.strip() else self._held
+        rest += "".join(map(self._judge, split_sentences(self._held)))
         return self._placing.feed(rest) + self._placing.end()
 
     def _judged(self, text: str) -> str:
         *whole, self._held = split_sentences(self._held + text)
+        if whole and not _BEGUN.match(self._held):
+            self._held = whole.pop() + self._held
         return "".join(map(self._judge, whole))
 
     def _judge(self, sentence: str) -> str:
         self._reply += sentence
-        [labels] = self._labeller.label([self._conversation()])
-        used = {fact: [0] for fact, places in labels[-1].items() if self._sentences in places}
-        self._sentences += 1
-        return add_marks(sentence, used)
+        if not re.search(r"\w", strip_marks(sentence)):
+            return sentence
+        said = strip_marks(self._reply)
+        [labels] = self._labeller.label([self._conversation(said)])
+        place = len(split_sentences(said)) - 1
+        return add_marks(sentence, {fact: [0] for fact, places in labels[-1].items() if place in places})
 
-    def _conversation(self) -> Conversation:
-        turns = [*self._turns, Turn(1, self._reply.rstrip())]
+    def _conversation(self, said: str) -> Conversation:
         cards: tuple[Sequence[str], Sequence[str]] = ([], self._card)
-        return Conversation("chat", 0, cards, turns)
+        return Conversation("chat", 0, cards, [*self._turns, Turn(1, said)])

@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_summarised_or_looked_up(app_with, asked, memory):
 def test_verified_marks_are_the_labellers(app_with, monkeypatch):
     from data_prep.labellers.overlap import OverlapLabeller
 
-    monkeypatch.setattr("inference.gateway.__main__.open_labeller", OverlapLabeller)
+    monkeypatch.setattr("inference.assembly.open_labeller", OverlapLabeller)
     client = app_with("--citations", "verified")
     said = user("SAY I play the banjo after dinner. {P1} I have two cats. And you? {P2}")
     expected = "I play the banjo after dinner. [P2] I have two cats. [P3] And you?"
