@@ -6,7 +6,6 @@ after it those that it cites. ``/help`` lists the commands; lines can be piped i
 
 import argparse
 import asyncio
-import json
 import os
 import re
 import sys
@@ -17,8 +16,7 @@ from pathlib import Path
 
 from inference.assembly import add_options, build_responder
 from inference.backend import BackendError
-from inference.character_card import from_card
-from inference.client import read_card
+from inference.card_file import Persona, read_persona
 from inference.demo import CARD
 from inference.layout import HISTORIES, Layout
 from inference.prompts import Citation
@@ -37,14 +35,6 @@ HELP = """\
 WORDS = {"newsession": "/new", "quit": "/quit"}
 # What could move the cursor or recolour the terminal has no place in a text that is only shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-
-@dataclass(frozen=True)
-class Persona:
-    """Who answers. ``facts``: the card, in its order."""
-
-    name: str
-    facts: list[str]
 
 
 @dataclass(frozen=True)
@@ -205,22 +195,6 @@ def complain(sentence: str) -> None:
     """What went wrong, for the person at the terminal."""
     sys.stdout.flush()
     print(plain(sentence), file=sys.stderr, flush=True)
-
-
-def read_persona(path: Path) -> Persona:
-    """The card of a file: a fact a line, or, if it ends in ``.json``, a character card V2.
-
-    Raises ValueError if it cannot be read or holds no fact.
-    """
-    if path.suffix.lower() != ".json":
-        return Persona("", read_card(path))
-    try:
-        card = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The card {path} cannot be read ({error}).") from None
-    if not isinstance(card, dict) or not isinstance(card.get("data"), dict):
-        raise ValueError(f"The card {path} is no character card V2; it must hold an object called data.")
-    return Persona(*from_card(card["data"]))
 
 
 def typed() -> Iterator[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx2
 import openai
 
+from inference.card_file import read_card
 from inference.prompts import Citation, Prompt, PromptBuilder
 from inference.served import BASE_URL, LOOPBACK, check_trained_with, host_of
 from retrieval.base import Retriever
@@ -102,17 +103,6 @@ class PersonaClient:
             if not isinstance(message["content"], str):
                 raise ValueError(f"The content of a message must be text, not {message['content']!r}.")
         return self._prompts.build([message["content"] for message in messages], card)
-
-
-def read_card(path: Path) -> list[str]:
-    """One fact a line, empty lines left out. Raises ValueError if the file cannot be read or holds no fact."""
-    try:
-        facts = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"The card {path} cannot be read ({error}).") from None
-    if not facts:
-        raise ValueError(f"The card {path} is empty; write one fact a line.")
-    return facts
 
 
 def format_reply(message: str, reply: Reply) -> str:

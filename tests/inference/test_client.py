@@ -4,7 +4,8 @@ import httpx2
 import openai
 import pytest
 
-from inference.client import PersonaClient, format_reply, read_card
+from inference.card_file import read_card
+from inference.client import PersonaClient, format_reply
 from retrieval.documents import build_store
 from retrieval.prompt import SYSTEM_PROMPTS
 from retrieval.registry import load_retriever, open_retriever
