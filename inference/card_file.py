@@ -6,6 +6,15 @@ from pathlib import Path
 
 from inference.character_card import from_card
 
+# For the demo and the chat; it is not in the sample.
+EXAMPLE = [
+    "I work as a baker in York.",
+    "I have two cats and a dog.",
+    "I play the guitar in a small band.",
+    "My favourite food is pizza.",
+    "I walk my dog in the park every morning.",
+]
+
 
 @dataclass(frozen=True)
 class Persona:

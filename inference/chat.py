@@ -16,8 +16,7 @@ from pathlib import Path
 
 from inference.assembly import add_options, build_responder
 from inference.backend import BackendError
-from inference.card_file import Persona, read_persona
-from inference.demo import CARD
+from inference.card_file import EXAMPLE, Persona, read_persona
 from inference.layout import HISTORIES, Layout
 from inference.prompts import Citation
 from inference.responder import Answer, Question, Responder
@@ -236,7 +235,7 @@ def build(arguments: argparse.Namespace, styled: bool) -> Chat:
         if arguments.max_tokens < 1:
             raise ValueError("--max-tokens must be at least 1.")
         options["max_tokens"] = arguments.max_tokens
-    persona = read_persona(arguments.card) if arguments.card else Persona("", CARD)
+    persona = read_persona(arguments.card) if arguments.card else Persona("", EXAMPLE)
     settings = Settings(
         options, arguments.citations, arguments.memory, arguments.history, arguments.quote, arguments.name.strip(),
         arguments.hide_facts, styled,

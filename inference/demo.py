@@ -22,20 +22,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from inference.card_file import EXAMPLE
 from inference.client import PersonaClient, Reply, format_reply
 from retrieval.registry import load_retriever
 
 FOLDER = Path("saves/demo")
 SECONDS_TO_START = 180
 
-# A card that is not in the sample.
-CARD = [
-    "I work as a baker in York.",
-    "I have two cats and a dog.",
-    "I play the guitar in a small band.",
-    "My favourite food is pizza.",
-    "I walk my dog in the park every morning.",
-]
 QUESTIONS = ["Do you have a dog or a cat?", "Do you work every morning?", "Do you play in a band, or do you work?"]
 
 
@@ -188,7 +181,7 @@ def ask(base_url: str, retriever: Path) -> list[Reply]:
     replies = []
     for question in QUESTIONS:
         print(f"  {question}", flush=True)
-        replies.append(client.reply([{"role": "user", "content": question}], CARD, temperature=0, max_tokens=60))
+        replies.append(client.reply([{"role": "user", "content": question}], EXAMPLE, temperature=0, max_tokens=60))
     return replies
 
 
@@ -199,7 +192,7 @@ def closing_page(replies: list[Reply], folder: Path, seconds: float) -> str:
     valid_loss = [entry["eval_loss"] for entry in history if "eval_loss" in entry]
     first_steps = next(entry["step"] for entry in history if "loss" in entry)
     rule = "-" * 78
-    lines = ["", rule, "The card", *(f"  [P{i}] {fact}" for i, fact in enumerate(CARD, start=1)), ""]
+    lines = ["", rule, "The card", *(f"  [P{i}] {fact}" for i, fact in enumerate(EXAMPLE, start=1)), ""]
     for question, reply in zip(QUESTIONS, replies, strict=True):
         lines += [format_reply(question, reply), ""]
     lines += [

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from inference.card_file import EXAMPLE, read_persona
 from inference.character_card import to_card
-from inference.chat import CARD, Chat, parser, plain, read_persona
+from inference.chat import Chat, parser, plain
 from inference.chat import build as build_chat
 from retrieval.documents import build_store
 from retrieval.prompt import SYSTEM_PROMPTS
@@ -61,9 +62,9 @@ def test_the_facts_stand_before_the_reply_and_the_cited_ones_after_it(open_chat,
     out, err = capsys.readouterr()
     *retrieved, reply, cited, empty = out.splitlines()
     assert [re.fullmatch(r"  retrieved  0\.\d{3}  (\[P\d\] .+)", line)[1] for line in retrieved] == [
-        f"[P2] {CARD[1]}", f"[P5] {CARD[4]}",
+        f"[P2] {EXAMPLE[1]}", f"[P5] {EXAMPLE[4]}",
     ]  # fmt: skip
-    assert (reply, cited, empty) == ("Persona: Yes, I have a dog. [P2] And you?", f"  cited      [P2] {CARD[1]}", "")
+    assert (reply, cited, empty) == ("Persona: Yes, I have a dog. [P2] And you?", f"  cited      [P2] {EXAMPLE[1]}", "")
     assert err == ""
 
 
@@ -93,7 +94,7 @@ def test_facts_shows_the_card_and_what_was_retrieved(open_chat, capsys):
     chat = open_chat("--hide-facts")
     chat.run(["/facts", DOGS, "/facts", "/new", "/facts"])
     out = capsys.readouterr().out
-    card = "".join(f"  [P{number}] {fact}\n" for number, fact in enumerate(CARD, start=1))
+    card = "".join(f"  [P{number}] {fact}\n" for number, fact in enumerate(EXAMPLE, start=1))
     assert out.startswith(card + "Persona: ")
     assert out.count(card) == 3
     assert out.count("For the last message:\n") == 1
@@ -159,7 +160,7 @@ def test_what_the_model_is_asked_with(open_chat, server, monkeypatch):
     chat.run([DOGS, "Really?"])
     first, second = server.requests
     assert (first["temperature"], first["max_tokens"], first["stream"]) == (0.0, 30, True)
-    assert contents(first)[1].startswith(f'User: "{DOGS}"\n[P2] {CARD[1]}\n')
+    assert contents(first)[1].startswith(f'User: "{DOGS}"\n[P2] {EXAMPLE[1]}\n')
     assert 'Ann: "Yes."\nUser: "Really?"' in contents(second)[1]
     assert set(server.keys) == {"Bearer secret"}
 
@@ -304,8 +305,8 @@ def test_lines_can_be_piped_in(server, retriever):
     arguments = ("inference.chat", "--base-url", server.url, "--retriever", str(retriever))
     done = python_m(*arguments, input=f"/facts\n{DOGS}\n\nnewsession\n", env=ENV)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"  [P1] {CARD[0]}\n")
-    assert done.stdout.endswith(f"  cited      [P2] {CARD[1]}\n\nA new conversation with Persona.\n")
+    assert done.stdout.startswith(f"  [P1] {EXAMPLE[0]}\n")
+    assert done.stdout.endswith(f"  cited      [P2] {EXAMPLE[1]}\n\nA new conversation with Persona.\n")
     assert "You:" not in done.stdout
 
 
