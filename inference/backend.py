@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp.http_exceptions import LineTooLong
 
 from inference.client import LOOPBACK, check_trained_with, host_of
 from retrieval.base import Retriever
@@ -130,14 +129,14 @@ class Backend:
         async with self._answering(), self._asked(body) as response:
             if response.status != 200:
                 self._check(response.status, await response.read())
-            async for line in response.content:
-                if line.startswith(b"data:"):
-                    data = line[5:].strip()
-                    if data == b"[DONE]":
-                        return
-                    piece = _piece(data)
+            async for some in _events(response.content):
+                pieces = [_piece(data) for data in some if data != b"[DONE]"]
+                if pieces:
+                    piece = _joined(pieces)
                     ended = ended or piece.finish_reason is not None
                     yield piece
+                if len(pieces) < len(some):
+                    return
         if not ended:
             raise BackendError("The backend broke its answer off.")
 
@@ -160,7 +159,7 @@ class Backend:
             raise BackendError(f"No backend answers at {self.base_url}; start one with `make serve`.") from None
         except TimeoutError:
             raise BackendError(f"The backend at {self.base_url} took too long to answer.", 504) from None
-        except (aiohttp.ClientError, LineTooLong) as error:
+        except aiohttp.ClientError as error:
             self._named = -float("inf")
             raise BackendError(f"The backend broke its answer off ({type(error).__name__}).") from None
 
@@ -179,6 +178,31 @@ class Backend:
 def _json(body: dict) -> bytes:
     """In ASCII, since half of a surrogate pair, which JSON can hold, has no UTF-8."""
     return json.dumps(body).encode()
+
+
+async def _events(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
+    """The data of server-sent events, those together that have arrived by now: under load that saves most of the work
+    that each would make on its way to the client."""
+    rest = b""
+    while read := await content.readany():  # nothing at the end
+        *lines, rest = (rest + read).split(b"\n")
+        if some := _data(lines):
+            yield some
+    if some := _data([rest]):
+        yield some
+
+
+def _data(lines: list[bytes]) -> list[bytes]:
+    return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    """Several pieces as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    ends = [piece.finish_reason for piece in pieces if piece.finish_reason is not None]
+    counts = [piece.usage for piece in pieces if piece.usage]
+    return Piece("".join(piece.text for piece in pieces), *(some[-1] if some else None for some in (ends, counts)))
 
 
 def _piece(data: bytes) -> Piece:
