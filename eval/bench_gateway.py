@@ -151,11 +151,12 @@ def _streamed(body: bytes) -> tuple[str, dict]:
 
 @dataclass(frozen=True)
 class Servers:
-    """The stand-in and a gateway in front of it."""
+    """The stand-in, which takes ``seconds`` for an answer, and a gateway in front of it."""
 
     direct: tuple[str, int]
     gateway: tuple[str, int]
     process: psutil.Process
+    seconds: float
 
     def answered(self) -> int:
         """Requests that the stand-in has answered since it began."""
@@ -181,7 +182,7 @@ def servers(asks: Asks, seconds: float) -> Iterator[Servers]:
         process = stack.enter_context(child("inference.gateway", *arguments, log=folder / "gateway.log"))
         _wait(process, gateway, folder / "gateway.log")
         asks.put_cards(f"http://{HOST}:{gateway[1]}")
-        yield Servers(direct, gateway, psutil.Process(process.pid))
+        yield Servers(direct, gateway, psutil.Process(process.pid), seconds)
 
 
 def _free_port() -> int:
@@ -216,7 +217,8 @@ def compare(asks: Asks, there: Servers, mode: str, clients: int, requests: int, 
 
 
 def _ask_all(run: Run, some: list[Ask], there: Servers, side: str, mode: str, clients: int, progress: tqdm) -> None:
-    found, seconds = load(getattr(there, side), [ask.requests[mode] for ask in some], clients, progress.update)
+    wire = [ask.requests[mode] for ask in some]
+    found, seconds = load(getattr(there, side), wire, clients, progress.update, there.seconds)
     run.seconds += seconds
     for ask, answer in zip(some, found, strict=True):
         if answer is not None:
@@ -231,7 +233,7 @@ def long_run(asks: Asks, there: Servers, requests: int, clients: int) -> dict:
     before = there.answered()
     with _memory(there.process) as rss, tqdm(total=requests, desc=f"long run, {clients} at a time") as progress:
         wire = [ask.requests[mode] for ask, mode in zip(some, modes, strict=True)]
-        found, seconds = load(there.gateway, wire, clients, progress.update)
+        found, seconds = load(there.gateway, wire, clients, progress.update, there.seconds)
     right = [
         answer is not None and is_right(ask, answer, "gateway", mode)
         for ask, answer, mode in zip(some, found, modes, strict=True)
@@ -277,7 +279,7 @@ def measure(seconds: float, requests: int, per_client: int) -> dict:
             f"{mode}, {clients}": compare(asks, there, mode, clients, clients * _times(per_client, clients), rounds)
             for mode in MODES
             for clients in CLIENTS
-            for rounds in [_times(per_client, clients) if clients == 1 else max(2, per_client // 5)]
+            for rounds in [_times(per_client, clients) if clients == 1 else max(2, per_client // 10)]
         }
         long = long_run(asks, there, requests, max(CLIENTS))
     with servers(asks, 0) as there:

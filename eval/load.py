@@ -33,23 +33,25 @@ def post(address: tuple[str, int], path: str, body: bytes) -> bytes:
 
 
 def load(
-    address: tuple[str, int], requests: Sequence[bytes], clients: int, shown: Callable[[], object]
+    address: tuple[str, int], requests: Sequence[bytes], clients: int, shown: Callable[[], object], ramp: float = 0
 ) -> tuple[list[Answer | None], float]:
     """Ask all, ``clients`` at a time: the answers in their order, None for one that was lost, and the seconds it took.
 
-    ``shown`` is called after each. Connections are made before the clock starts.
+    ``shown`` is called after each. ``ramp``: seconds over which the clients begin, since people do not all ask at the
+    same moment. Connections are made before the clock starts.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_load(address, requests, clients, shown))
+        return runner.run(_load(address, requests, clients, shown, ramp))
 
 
 async def _load(
-    address: tuple[str, int], requests: Sequence[bytes], clients: int, shown: Callable[[], object]
+    address: tuple[str, int], requests: Sequence[bytes], clients: int, shown: Callable[[], object], ramp: float
 ) -> tuple[list[Answer | None], float]:
     answers: list[Answer | None] = [None] * len(requests)
     waiting = iter(enumerate(requests))
 
-    async def client(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    async def client(place: int, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+        await asyncio.sleep(ramp * place / clients)
         for number, request in waiting:
             try:
                 async with asyncio.timeout(TIMEOUT):
@@ -62,7 +64,7 @@ async def _load(
 
     connections = [await asyncio.open_connection(*address) for _ in range(clients)]
     start = time.perf_counter()
-    await asyncio.gather(*map(client, connections))
+    await asyncio.gather(*(client(*numbered) for numbered in enumerate(connections)))
     return answers, time.perf_counter() - start
 
 
