@@ -1,8 +1,8 @@
 # `make` or `make help` lists what there is. Everything runs from this folder, in .venv, which the first call builds.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller retriever \
-        bench-data bench-retrieval bench-train lint format clean
+.PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller \
+        retriever bench-data bench-retrieval bench-train bench-gateway lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -94,6 +94,9 @@ bench-data: $(VENV) ## measure the speed and memory of `make data` against the o
 
 bench-train: $(VENV) ## measure how many replies a second training learns against LLaMA-Factory's stock way
 	@$(RUN) -m eval.bench_train --json reports/results/bench_train.json $(ARGS)
+
+bench-gateway: $(VENV) ## measure what the gateway costs before a stand-in for the model; five minutes
+	@$(RUN) -m eval.bench_gateway --json reports/results/bench_gateway.json $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

@@ -3,10 +3,10 @@
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-import httpx
+import aiohttp
 
 from inference.served import LOOPBACK, check_trained_with, host_of
 from retrieval.base import Retriever
@@ -16,6 +16,7 @@ KINDS = ("llamafactory", "openai")
 # 0 fails and a stream hangs, and knows nothing of seed, logprobs, max_completion_tokens; `stop` it ignores.
 TAKEN_BY_LLAMAFACTORY = frozenset(("model", "messages", "temperature", "top_p", "max_tokens", "stream"))
 JSON = {"Content-Type": "application/json"}
+KEEP = 4  # seconds that an idle connection is kept; uvicorn, which LLaMA-Factory runs on, closes it after 5
 NAME_SECONDS = 10  # how long the model's name is believed
 
 
@@ -58,17 +59,28 @@ class Backend:
         self._retriever = retriever
         self._model = model
         self._named = -float("inf")
-        self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {api_key}"},
-            timeout=httpx.Timeout(timeout, connect=5),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
-            # A proxy set for the outside world cannot reach this machine's loopback.
-            trust_env=host not in LOOPBACK,
-        )
+        self._timeout, self._api_key = timeout, api_key
+        # A proxy set for the outside world cannot reach this machine's loopback.
+        self._trust_env = host not in LOOPBACK
+        self._session: aiohttp.ClientSession | None = None
         self._fixed = model is not None
 
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        """Made when first asked for: it belongs to the running event loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                headers={"Authorization": f"Bearer {self._api_key}"},
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=self._timeout),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=self._trust_env,
+            )
+        return self._session
+
     async def close(self) -> None:
-        await self._http.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def model(self, fresh: bool = False) -> str:
         """The name of the model, asked for anew if ``fresh``.
@@ -76,11 +88,14 @@ class Backend:
         Raises BackendError if there is none, or if it learned with another retriever.
         """
         if fresh or self._model is None or not (self._fixed or time.monotonic() - self._named < NAME_SECONDS):
-            async with self._answering():
-                response = await self._http.get(f"{self.base_url}/models")
-            self._check(response.status_code, response.content)
+            async with (
+                self._answering(),
+                self._http.get(f"{self.base_url}/models", allow_redirects=False) as response,
+            ):
+                content = await response.read()
+            self._check(response.status, content)
             try:
-                listed = json.loads(response.content)["data"][0]["id"]
+                listed = json.loads(content)["data"][0]["id"]
             except (ValueError, LookupError, TypeError):
                 raise BackendError(f"{self.base_url}/models lists no model; is it an OpenAI-compatible API?") from None
             self._model = self._model if self._fixed else listed
@@ -94,14 +109,15 @@ class Backend:
     async def complete(self, messages: list[dict], options: dict) -> dict:
         """The whole answer, in OpenAI's form. Raises BackendError."""
         body = await self._body(messages, options)
-        async with self._answering():
-            response = await self._http.post(f"{self.base_url}/chat/completions", content=_json(body), headers=JSON)
-        self._check(response.status_code, response.content)
+        async with self._answering(), self._asked(body) as response:
+            content = await response.read()
+        self._check(response.status, content)
         try:
-            answer = json.loads(response.content)
+            answer = json.loads(content)
             answer["choices"][0]["message"]["content"]  # what every caller reads
         except (ValueError, LookupError, TypeError):
-            raise BackendError(f"The backend's answer is not in OpenAI's form: {response.text[:200]!r}.") from None
+            said = content[:200].decode(errors="replace")
+            raise BackendError(f"The backend's answer is not in OpenAI's form: {said!r}.") from None
         return answer
 
     async def stream(self, messages: list[dict], options: dict) -> AsyncIterator[Piece]:
@@ -110,24 +126,23 @@ class Backend:
         if self.kind == "openai":
             body["stream_options"] = {"include_usage": True}
         ended = False
-        async with (
-            self._answering(),
-            self._http.stream(
-                "POST", f"{self.base_url}/chat/completions", content=_json(body), headers=JSON
-            ) as response,
-        ):
-            if response.status_code != 200:
-                self._check(response.status_code, await response.aread())
-            async for line in response.aiter_lines():
-                if line.startswith("data:"):
-                    data = line[5:].strip()
-                    if data == "[DONE]":
-                        return
-                    piece = _piece(data)
+        async with self._answering(), self._asked(body) as response:
+            if response.status != 200:
+                self._check(response.status, await response.read())
+            async for some in _events(response.content):
+                pieces = [_piece(data) for data in some if data != b"[DONE]"]
+                if pieces:
+                    piece = _joined(pieces)
                     ended = ended or piece.finish_reason is not None
                     yield piece
+                if len(pieces) < len(some):
+                    return
         if not ended:
             raise BackendError("The backend broke its answer off.")
+
+    def _asked(self, body: dict) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        url = f"{self.base_url}/chat/completions"
+        return self._http.post(url, data=_json(body), headers=JSON, allow_redirects=False)
 
     async def _body(self, messages: list[dict], options: dict) -> dict:
         body = {"model": await self.model(), "messages": messages, **options}
@@ -139,12 +154,12 @@ class Backend:
     async def _answering(self) -> AsyncIterator[None]:
         try:
             yield
-        except httpx.ConnectError:
+        except aiohttp.ClientConnectorError:
             self._named = -float("inf")  # what comes up after this may be another model
             raise BackendError(f"No backend answers at {self.base_url}; start one with `make serve`.") from None
-        except httpx.TimeoutException:
+        except TimeoutError:
             raise BackendError(f"The backend at {self.base_url} took too long to answer.", 504) from None
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             self._named = -float("inf")
             raise BackendError(f"The backend broke its answer off ({type(error).__name__}).") from None
 
@@ -165,7 +180,32 @@ def _json(body: dict) -> bytes:
     return json.dumps(body).encode()
 
 
-def _piece(data: str) -> Piece:
+async def _events(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
+    """The data of server-sent events, those together that have arrived by now: under load that saves most of the work
+    that each would make on its way to the client."""
+    rest = b""
+    while read := await content.readany():  # nothing at the end
+        *lines, rest = (rest + read).split(b"\n")
+        if some := _data(lines):
+            yield some
+    if some := _data([rest]):
+        yield some
+
+
+def _data(lines: list[bytes]) -> list[bytes]:
+    return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
+def _joined(pieces: list[Piece]) -> Piece:
+    """Several pieces as one."""
+    if len(pieces) == 1:
+        return pieces[0]
+    ends = [piece.finish_reason for piece in pieces if piece.finish_reason is not None]
+    counts = [piece.usage for piece in pieces if piece.usage]
+    return Piece("".join(piece.text for piece in pieces), *(some[-1] if some else None for some in (ends, counts)))
+
+
+def _piece(data: bytes) -> Piece:
     try:
         chunk = json.loads(data)
         if "error" in chunk:
@@ -175,4 +215,5 @@ def _piece(data: str) -> Piece:
         [choice] = chunk["choices"]
         return Piece(choice["delta"].get("content") or "", choice.get("finish_reason"), chunk.get("usage"))
     except (ValueError, LookupError, TypeError, AttributeError):
-        raise BackendError(f"The backend's answer is not in OpenAI's form: {data[:200]!r}.") from None
+        said = data[:200].decode(errors="replace")
+        raise BackendError(f"The backend's answer is not in OpenAI's form: {said!r}.") from None

@@ -120,7 +120,7 @@ class Completions:
                 raise RequestError(409, sentence, "conversation")
             self._busy.add(key)
         try:
-            card = await self._card(request, owner, header)
+            card = self._card(request, owner, header)
             conversation = await self._conversation(request, owner, card)
             question, talk = self._question(request, card, conversation)
             try:
@@ -136,14 +136,14 @@ class Completions:
             if request.conversation is not None:
                 self._busy.discard(key)
 
-    async def _card(self, request: ChatRequest, owner: str, header: str | None) -> _Card:
+    def _card(self, request: ChatRequest, owner: str, header: str | None) -> _Card:
         if isinstance(request.persona, list):
             return _Card(None, "Persona", request.persona)
         of_model = request.model.removeprefix(MODEL) if request.model.startswith(MODEL) else None
         chosen = request.persona or header or of_model
         if chosen is None:
             return _Card(None, "Assistant", None)
-        found = await asyncio.to_thread(self._store.persona, owner, chosen)
+        found = self._store.persona(owner, chosen)  # sooner read than handed to a thread
         if found is None:
             raise RequestError(404, f"There is no card {chosen!r}; PUT it to /v1/personas/{chosen}.", "persona")
         return _Card(chosen, found.name or "Persona", found.facts)
