@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from data_prep.formats import FORMATS
+from inference.gateway.completions import OURS
 from llamafactory_configs.config import FOLDER
 from retrieval.prompt import SYSTEM_PROMPTS
 from tests.conftest import ROOT
@@ -49,12 +50,18 @@ def test_the_curl_example_is_what_the_client_sends(name):
 
 @pytest.mark.parametrize("name", READMES)
 def test_the_shell_blocks_are_valid_shell_and_the_body_of_curl_is_json(name):
-    blocks = [b for b in re.findall(r"^```\n(.*?)^```", read(name), re.M | re.S) if re.match("curl|make|printf", b)]
-    assert len(blocks) == 4
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", read(name), re.M | re.S)
+    blocks = [block for language, block in fenced if not language and re.match("curl|make|printf", block)]
+    assert len(blocks) == 6
     for block in blocks:
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
     [body] = re.findall(r"<<'EOF'\n(.*)EOF", "".join(blocks), re.S)
     assert json.loads(body)["messages"][0]["content"] == SYSTEM_PROMPTS["en"]
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_every_field_of_the_gateways_own_is_in_its_table(name):
+    assert {field for field in OURS if re.search(rf"^\| .*`{field}`.* \|", read(name), re.MULTILINE)} == OURS
 
 
 def test_both_languages_show_the_same_commands_and_output():

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from inference.backend import BackendError
 from inference.gateway.errors import RequestError, event
@@ -243,14 +243,14 @@ def _stops(request: ChatRequest) -> list[str]:
 
 def _citations(answers: Sequence[Answer]) -> list[dict]:
     return [
-        {**asdict(placed.citation), "start": placed.start, "end": placed.end, "choice": number}
+        {**vars(placed.citation), "start": placed.start, "end": placed.end, "choice": number}
         for number, answer in enumerate(answers)
         for placed in answer.citations
     ]
 
 
 def _retrieval(answers: Sequence[Answer]) -> list[dict]:
-    return [asdict(citation) for citation in answers[0].retrieved]
+    return [dict(vars(citation)) for citation in answers[0].retrieved]
 
 
 def _head(request: ChatRequest, kind: str) -> dict:
