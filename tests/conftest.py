@@ -2,15 +2,18 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+import time
+from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -22,6 +25,45 @@ def free_port() -> int:
     """A port of the loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return probe.getsockname()[1]
+
+
+@contextmanager
+def running(command, url, log, **env):
+    """A server in the background until the block ends; waits until ``url`` answers, gives the process."""
+    with log.open("a") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=ENV | env, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            assert process.poll() is None, log.read_text()[-3000:]
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            try:
+                httpx.get(url, trust_env=False, timeout=5)
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+@contextmanager
+def persona_tiny_at(log, **env):
+    """LLaMA-Factory's API, serving persona-tiny; gives its address."""
+    port = free_port()
+    serve = ["serve", "tiny/full", "model_name_or_path=models/persona-tiny"]
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "llamafactory_configs.run", *serve]
+    with running(command, f"{url}/v1/models", log, API_PORT=str(port), **env):
+        yield url
 
 
 def python_m(*arguments: str, **options) -> subprocess.CompletedProcess:

@@ -1,20 +1,16 @@
 """The real LLaMA-Factory, end to end on persona-tiny: train, serve, ask with client and curl, export, ZeRO-3."""
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
 
 from retrieval.registry import open_retriever, save_retriever
-from tests.conftest import ENV, ROOT, free_port, losses, python_m, train
+from tests.conftest import ENV, free_port, losses, python_m, running, train
 
 pytestmark = pytest.mark.slow
 ENV = ENV | {"API_KEY": "secret"}
@@ -22,28 +18,9 @@ MESSAGE = "Do you play an instrument after dinner?"
 CARD = "I drive a night bus in Leeds.\nI play the banjo after dinner.\n"
 
 
-@contextmanager
-def started(arguments, log, url, **env):
-    """A server of ours in the background until the block ends; waits until ``url`` answers."""
-    with log.open("w") as output:
-        command = [sys.executable, "-m", "llamafactory_configs.run", *arguments]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=ENV | env, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            try:
-                httpx.get(url, trust_env=False)
-                break
-            except httpx.TransportError:
-                time.sleep(0.5)
-        yield
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+def llamafactory(*arguments):
+    """The command that starts LLaMA-Factory on one of our configurations."""
+    return [sys.executable, "-m", "llamafactory_configs.run", *arguments]
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +37,8 @@ def api(adapter, tmp_path_factory):
     log = tmp_path_factory.mktemp("served") / "api.log"
     port = free_port()
     base_url = f"http://127.0.0.1:{port}/v1"
-    arguments = ["serve", "tiny/lora", f"adapter_name_or_path={adapter[0]}"]
-    with started(arguments, log, base_url + "/models", API_PORT=str(port)):
+    command = llamafactory("serve", "tiny/lora", f"adapter_name_or_path={adapter[0]}")
+    with running(command, base_url + "/models", log, API_PORT=str(port), API_KEY="secret"):
         yield base_url, log
 
 
@@ -158,5 +135,5 @@ def test_webui_comes_up_with_our_datasets_in_it(sample_data, tmp_path):
     assert {"spc_sharegpt_train", "spc_alpaca_train"} <= set(names)
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
-    with started(["webui"], tmp_path / "webui.log", url, GRADIO_SERVER_PORT=str(port)):
+    with running(llamafactory("webui"), url, tmp_path / "webui.log", GRADIO_SERVER_PORT=str(port)):
         assert "LLaMA" in httpx.get(url, trust_env=False).text

@@ -15,9 +15,8 @@ from inference.chat import build as build_chat
 from retrieval.documents import build_store
 from retrieval.prompt import SYSTEM_PROMPTS
 from retrieval.registry import open_retriever, save_retriever
-from tests.conftest import ENV, ROOT, in_process, python_m
+from tests.conftest import ENV, ROOT, free_port, in_process, persona_tiny_at, python_m
 from tests.inference.fake_openai import serving
-from tests.test_end_to_end import free_port, started
 
 DOGS = "Do you have a dog or a cat?"
 SAID = ["Yes, I have ", "a dog. [P", "2] And you? [P", "9]"]
@@ -383,8 +382,6 @@ def test_ctrl_d_ends_the_chat(terminal):
 @pytest.mark.slow
 def test_a_conversation_with_the_real_api(retriever, store, tmp_path):
     save_retriever(tmp_path / "retriever.json", open_retriever("small"))
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/v1"
     lines = [
         DOGS,
         "/facts",
@@ -394,12 +391,9 @@ def test_a_conversation_with_the_real_api(retriever, store, tmp_path):
         "Do you play in a band?",
         "quit",
     ]
-    with started(
-        ["serve", "tiny/full", "model_name_or_path=models/persona-tiny"], tmp_path / "api.log", url + "/models",
-        API_PORT=str(port),
-    ):  # fmt: skip
+    with persona_tiny_at(tmp_path / "api.log", API_KEY="secret") as url:
         done = python_m(
-            "inference.chat", "--backend", url, "--retriever", str(tmp_path / "retriever.json"), "--tokenizer",
+            "inference.chat", "--backend", f"{url}/v1", "--retriever", str(tmp_path / "retriever.json"), "--tokenizer",
             "models/persona-tiny", "--temperature", "0", "--max-tokens", "40", input="\n".join(lines),
             env=ENV | {"API_KEY": "secret"},
         )  # fmt: skip

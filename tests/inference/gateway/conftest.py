@@ -1,10 +1,6 @@
 """The gateway in this process, or as one of its own, before a backend that does as it is told, or the real one."""
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from inference.gateway.__main__ import build, parser
 from retrieval.registry import open_retriever, save_retriever
-from tests.conftest import ENV, ROOT, free_port
+from tests.conftest import free_port, running
 
 FACTS = ["I drive a night bus in Leeds.", "I play the banjo after dinner.", "I have two cats."]
 
@@ -28,50 +24,11 @@ def retriever_json(tmp_path_factory) -> Path:
 
 
 @contextmanager
-def running(command, url, log, **env):
-    """A server in the background until the block ends; waits until ``url`` answers, gives the process."""
-    with log.open("a") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=ENV | env, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            assert process.poll() is None, log.read_text()[-3000:]
-            assert time.monotonic() < deadline, log.read_text()[-3000:]
-            try:
-                httpx.get(url, trust_env=False, timeout=5)
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-
-@contextmanager
 def fake_backend_at(port, log):
     """The backend of ``fake_backend.py``."""
     command = [sys.executable, str(Path(__file__).with_name("fake_backend.py")), str(port)]
     with running(command, f"http://127.0.0.1:{port}/v1/models", log) as process:
         yield process
-
-
-@contextmanager
-def persona_tiny_at(log, **env):
-    """LLaMA-Factory's API, serving persona-tiny; gives its address."""
-    port = free_port()
-    serve = ["serve", "tiny/full", "model_name_or_path=models/persona-tiny"]
-    url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "llamafactory_configs.run", *serve]
-    with running(command, f"{url}/v1/models", log, API_PORT=str(port), **env):
-        yield url
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from inference.gateway.app import PAGE_HEADERS
-from tests.inference.gateway.conftest import gateway_at, persona_tiny_at
+from tests.conftest import persona_tiny_at
+from tests.inference.gateway.conftest import gateway_at
 from tests.inference.gateway.page_fixtures import FakeBackend, chromium
 
 FACTS = ["I work as a baker in York.", "I have two cats and a dog.", "I play the guitar in a small band."]

@@ -12,8 +12,8 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 
-from tests.conftest import free_port
-from tests.inference.gateway.conftest import FACTS, gateway_at, persona_tiny_at, running
+from tests.conftest import free_port, persona_tiny_at, running
+from tests.inference.gateway.conftest import FACTS, gateway_at
 
 pytestmark = pytest.mark.slow
 QUESTIONS = ["Do you play an instrument after dinner?", "And do you have cats?", "What do you drive in Leeds?"]
