@@ -106,19 +106,19 @@ class Backend:
             raise BackendError(str(error)) from None
         return self._model
 
-    async def complete(self, messages: list[dict], options: dict) -> dict:
-        """The whole answer, in OpenAI's form. Raises BackendError."""
+    async def complete(self, messages: list[dict], options: dict) -> Piece:
+        """The whole answer as one piece. Raises BackendError."""
         body = await self._body(messages, options)
         async with self._answering(), self._asked(body) as response:
             content = await response.read()
         self._check(response.status, content)
         try:
             answer = json.loads(content)
-            answer["choices"][0]["message"]["content"]  # what every caller reads
-        except (ValueError, LookupError, TypeError):
+            [choice] = answer["choices"]
+            return Piece(_text(choice["message"]), choice.get("finish_reason"), _usage(answer))
+        except (ValueError, LookupError, TypeError, AttributeError):
             said = content[:200].decode(errors="replace")
             raise BackendError(f"The backend's answer is not in OpenAI's form: {said!r}.") from None
-        return answer
 
     async def stream(self, messages: list[dict], options: dict) -> AsyncIterator[Piece]:
         """The answer in pieces. Raises BackendError, at the first piece or, if the backend dies, at a later one."""
@@ -205,15 +205,32 @@ def _joined(pieces: list[Piece]) -> Piece:
     return Piece("".join(piece.text for piece in pieces), *(some[-1] if some else None for some in (ends, counts)))
 
 
+def _text(message: dict) -> str:
+    """Raises TypeError for content that is no text."""
+    content = message.get("content") or ""
+    if not isinstance(content, str):
+        raise TypeError
+    return content
+
+
+def _usage(answer: dict) -> dict | None:
+    """Prompt and reply in tokens, if the backend says both."""
+    said = answer.get("usage") or {}
+    counts = [said.get("prompt_tokens"), said.get("completion_tokens")]
+    if not all(isinstance(count, int) for count in counts):
+        return None
+    return dict(zip(("prompt_tokens", "completion_tokens", "total_tokens"), (*counts, sum(counts)), strict=True))
+
+
 def _piece(data: bytes) -> Piece:
     try:
         chunk = json.loads(data)
         if "error" in chunk:
             raise BackendError(f"The backend failed in its answer: {str(chunk['error'])[:200]}")
         if not chunk["choices"]:
-            return Piece("", usage=chunk.get("usage"))
+            return Piece("", usage=_usage(chunk))
         [choice] = chunk["choices"]
-        return Piece(choice["delta"].get("content") or "", choice.get("finish_reason"), chunk.get("usage"))
+        return Piece(_text(choice["delta"]), choice.get("finish_reason"), _usage(chunk))
     except (ValueError, LookupError, TypeError, AttributeError):
         said = data[:200].decode(errors="replace")
         raise BackendError(f"The backend's answer is not in OpenAI's form: {said!r}.") from None

@@ -12,15 +12,18 @@ from typing import Protocol
 from inference.prompts import Citation
 from retrieval.text import CARD
 
-# "[P1]", and what models make of it: "[P1, P2]", "[P1 P2]", "[P1P2]", "[P01]"; with the spaces before it. What is in
-# the brackets has an end, or a reply that is all digits would be held back to its last.
-_LONGEST = 80
+# "[P1]", and what models make of it: "[P1, P2]", "[P1P2]", "[P01]", "[p1]", "[P1 and P2]", "【P1】"; with the spaces
+# before it. What is in the brackets has an end, or a reply that is all digits would be held back to its last.
+_LONGEST = 400
 _SPACES = r"(?<![ \t])[ \t]*"  # all of them: from each one anew, a long run would take its square in time
-_INNER = r"[PD]\d+(?:[\s,;]{1,3}[PD]?\d+|[PD]\d+)*"
-_MARKS = re.compile(rf"({_SPACES})\[(?=[^\]]{{1,{_LONGEST}}}\])\s?({_INNER})\s?\]")
-_ONE = re.compile(r"([PD]?)(\d+)")
+_BETWEEN = r"\s,;:./&+\-–—、，；："
+_BETWEEN_MARKS = rf"(?:[{_BETWEEN}]|and|or|to|和|及|与|至|到)"
+_INNER = rf"[PDpd]\s?\d+(?:{_BETWEEN_MARKS}{{1,9}}[PDpd]?\s?\d+|[PDpd]\s?\d+)*"
+_BRACKETED = rf"[\[［【](?=[^\]］】]{{1,{_LONGEST}}}[\]］】])\s*({_INNER}){_BETWEEN_MARKS}{{0,9}}[\]］】]"
+_MARKS = re.compile(rf"({_SPACES}){_BRACKETED}")
+_ONE = re.compile(r"([PDpd]?)\s?(\d+)")
 # What may still become a mark, at the end of the text so far, and the spaces before it.
-_OPEN = rf"\[(?!.{{{_LONGEST + 1}}})\s?(?:[PD][PD\d,;\s]*)?\Z"
+_OPEN = rf"[\[［【](?!.{{{_LONGEST + 1}}})\s*(?:[PDpd]\s?(?:\d[PDpd\d{_BETWEEN}anort和及与至到]*)?)?\Z"
 _UNDECIDED = re.compile(rf"{_SPACES}(?:{_OPEN})?\Z", re.DOTALL)
 _OPENED = re.compile(_OPEN, re.DOTALL)
 
@@ -95,7 +98,7 @@ def _marks(inner: str) -> list[str]:
     """``P1, P2`` and ``P1, 2`` are ``[P1]`` and ``[P2]``."""
     marks, letter = [], CARD
     for found in _ONE.finditer(inner):
-        letter = found[1] or letter
+        letter = found[1].upper() or letter
         marks.append(f"[{letter}{int(found[2])}]")
     return marks
 
@@ -136,13 +139,15 @@ def _overlap(text: str, stop: str) -> int:
     return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
 
 
+# Marks in a row, at the start of a text.
+_RUN = re.compile(rf"(?:[ \t]*{_BRACKETED})*")
 _CLOSING_OF = {'"': '"', "“": "”", "「": "」"}
 
 
 class QuoteFilter:
     """Takes a line of a script apart: of ``Tim: "I drive."`` is left ``I drive.``; its closing quote ends the reply.
 
-    A line without an opening quote is no quote, and may hold some: ``Tim: I saw "Jaws".``
+    Marks may follow the quote. A line without an opening quote is no quote, and may hold some: ``Tim: I saw "Jaws".``
     """
 
     def __init__(self, name: str):
@@ -153,25 +158,40 @@ class QuoteFilter:
         self._undecided = re.compile(rf"\s*(?:{re.escape(name)}\s*(?:[:：]\s*)?)?")
         self._begun = False
         self._closing: str | None = None
-        self._held = ""
+        self._closed = False
+        self._held = ""  # once it is closed: what came after the quote
 
     def feed(self, piece: str) -> str:
         if self.done:
             return ""
         self._held += piece
+        if self._closed:
+            return self._marks_after()
         if not self._begun:
             if self._undecided.fullmatch(self._held) or self._name.startswith(self._held.lstrip()):
                 return ""
             self._begin()
         place = self._held.find(self._closing) if self._closing else -1
-        self.done = place >= 0
-        text = self._held[:place] if self.done else self._held
+        self._closed = place >= 0
+        text = self._held[:place] if self._closed else self._held
         shown = text.rstrip()  # the spaces before a closing quote are not shown
-        self._held = "" if self.done else text[len(shown) :]
+        if self._closed:
+            self._held = self._held[place + 1 :]
+            return shown + self._marks_after()
+        self._held = text[len(shown) :]
         return shown
+
+    def _marks_after(self) -> str:
+        marks = self._held[: _RUN.match(self._held).end()]
+        self._held = self._held[len(marks) :]
+        self.done = _UNDECIDED.fullmatch(self._held) is None
+        return marks
 
     def end(self) -> str:
         """What is left, without the spaces at its end."""
+        if self._closed:
+            self.done = True
+            return ""
         if not self._begun:
             self._begin()
         held, self._held = self._held, ""

@@ -22,6 +22,7 @@ STEP = 4  # exchanges that go together, so that most requests begin as the one b
 NOTE = 200  # tokens of what is remembered, at most; of a short prompt an eighth
 RETRIEVED = 2  # exchanges that are looked up again
 SUMMARIES = 1000  # kept
+FRESH_STEPS = 8  # calls of the model that one message can cost
 
 SUMMARY = {
     "en": (
@@ -55,23 +56,20 @@ class Memory:
         self.note = min(NOTE, max_length // 8)
         self.summaries: OrderedDict[bytes, str] = OrderedDict()
 
-    async def fit(
-        self, prompt: Prompt, mode: str, reply: int, ask: Ask, laid_out: LaidOut = operator.attrgetter("messages")
-    ) -> Prompt:
-        """``prompt`` without the oldest exchanges, if it does not fit; ``reply`` tokens are left for the answer.
+    def fit(
+        self, prompt: Prompt, mode: str, room: int, laid_out: LaidOut = operator.attrgetter("messages")
+    ) -> tuple[Prompt, bool]:
+        """``prompt`` without the oldest exchanges, if it does not fit in ``room`` tokens; and whether there is room
+        left, in all modes but ``drop``, for what is to be remembered of them.
 
-        ``mode``, what happens to them. ``drop``: they are gone. ``summary``: the model itself sums them up, below the
-        system line; ``ask(messages, max_tokens)`` lets it. ``retrieve``: those that matter stand before the message.
-        Where the last message leaves no room for either, they are gone too. ``laid_out``: a prompt as it will be sent.
-        Raises TooLong, and what ``ask`` raises.
+        ``laid_out``: a prompt as it will be sent. Raises TooLong.
         """
-        room = self.max_length - reply
 
         def fits(some: Prompt, spare: int = 0) -> bool:
             return self.counter.prompt(laid_out(some)) <= room - spare
 
         if fits(prompt):
-            return prompt
+            return prompt, False
         starts = _starts(len(prompt.found))
         last = prompt.without_first(starts[-1])
         if not fits(last):
@@ -79,13 +77,20 @@ class Memory:
                 f"The message, its facts and the instructions take {self.counter.prompt(laid_out(last)):,} tokens, and"
                 f" there is room for {room:,}; shorten it, or ask for a shorter reply."
             )
-        if mode != "drop" and fits(last, self.note):
-            start = _first(starts, lambda start: fits(prompt.without_first(start), self.note))
-            kept, gone = prompt.without_first(start), prompt.said[: 2 * start]
-            if mode == "summary":
-                return await self._with_summary(kept, gone, ask)
-            return await asyncio.to_thread(self._with_recalled, kept, gone, prompt.said)
-        return prompt.without_first(_first(starts, lambda start: fits(prompt.without_first(start))))
+        spare = self.note if mode != "drop" and fits(last, self.note) else 0
+        kept = prompt.without_first(_first(starts, lambda start: fits(prompt.without_first(start), spare)))
+        return kept, spare > 0
+
+    async def remember(self, prompt: Prompt, kept: Prompt, mode: str, ask: Ask) -> Prompt:
+        """``kept``, what ``fit`` left of ``prompt``, with what is remembered of the rest.
+
+        ``summary``: the model itself sums it up, below the system line; ``ask(messages, max_tokens)`` lets it.
+        ``retrieve``: what matters for the message stands before it. Raises what ``ask`` raises.
+        """
+        gone = prompt.said[: len(prompt.said) - len(kept.said)]
+        if mode == "summary":
+            return await self._with_summary(kept, gone, ask)
+        return await asyncio.to_thread(self._with_recalled, kept, gone, prompt.said)
 
     async def _with_summary(self, kept: Prompt, gone: Sequence[str], ask: Ask) -> Prompt:
         summary = await self._summary(gone, ask)
@@ -93,18 +98,22 @@ class Memory:
         return replace(kept, system=f"{kept.system}\n\n{heading}\n{summary}".strip()) if summary else kept
 
     async def _summary(self, turns: Sequence[str], ask: Ask) -> str:
-        """Of all ``turns``, a step at a time, each with the summary of those before; what is known is not asked for."""
-        summary, known = "", hashlib.sha256()
-        for start in range(0, len(turns), 2 * STEP):
-            fresh = turns[start : start + 2 * STEP]
-            known.update(json.dumps(fresh).encode())
-            key = known.digest()
-            if key not in self.summaries:
-                text = self._summary_prompt(summary, fresh)
-                said = await ask([{"role": "user", "content": text}], self.note)
-                self.summaries[key] = self._cut(neutralise(said.strip()), self._room_in_note())
-            self.summaries.move_to_end(key)
-            summary = self.summaries[key]
+        """Of all ``turns``, a step at a time, each with the summary of those before; what is known is not asked for.
+
+        Of a long conversation that is new here, only the last ``FRESH_STEPS`` are summed up.
+        """
+        steps = [turns[start : start + 2 * STEP] for start in range(0, len(turns), 2 * STEP)]
+        keys, known = [], hashlib.sha256()
+        for step in steps:
+            known.update(json.dumps(step).encode())
+            keys.append(known.digest())
+        done = max((number for number, key in enumerate(keys, start=1) if key in self.summaries), default=0)
+        summary = self.summaries[keys[done - 1]] if done else ""
+        for step, key in list(zip(steps, keys, strict=True))[max(done, len(steps) - FRESH_STEPS) :]:
+            said = await ask([{"role": "user", "content": self._summary_prompt(summary, step)}], self.note)
+            summary = self.summaries[key] = self._cut(neutralise(said.strip()), self._room_in_note())
+        if keys[-1] in self.summaries:
+            self.summaries.move_to_end(keys[-1])
         while len(self.summaries) > SUMMARIES:
             self.summaries.popitem(last=False)
         return summary

@@ -17,7 +17,8 @@ from inference.prompts import Citation, Prompt, PromptBuilder
 from inference.verification import VerifyingFilter
 from retrieval.text import neutralise_control_tokens
 
-REPLY_TOKENS = 256  # left for a reply whose length was not asked for
+REPLY_TOKENS = 256  # of a reply at most, if its length was not asked for
+LONG = 20_000  # characters of a conversation, from which on others must not wait for its prompt
 CITATIONS = ("model", "verified")
 
 
@@ -73,7 +74,8 @@ class Responder:
     async def prepare(self, question: Question) -> Prepared:
         """Retrieve, and make the prompt fit. Raises ValueError (also TooLong) for what cannot be asked."""
         retriever = self.prompts.retriever
-        if retriever.uses_all_cores:
+        long = sum(map(len, question.said)) > LONG
+        if retriever.uses_all_cores or long:
             prompt = await asyncio.to_thread(self._prompt, question)
         else:
             prompt = self._prompt(question)
@@ -81,30 +83,31 @@ class Responder:
             system = neutralise_control_tokens(question.system)
             prompt = prompt.with_system("\n\n".join(filter(None, [prompt.system, system])))
         longest = self.memory.max_length
-        asked = question.options.get("max_tokens")
+        asked = question.options.get("max_tokens") or REPLY_TOKENS
         language = retriever.settings.language
 
         def laid_out(some: Prompt) -> list[dict]:
             return question.layout.messages(some, language)
 
-        reply = min(asked or REPLY_TOKENS, longest // 2)
-        prompt = await self.memory.fit(prompt, question.memory, reply, self._ask, laid_out)
+        room = longest - min(asked, longest // 2)
+        if long:
+            kept, noted = await asyncio.to_thread(self.memory.fit, prompt, question.memory, room, laid_out)
+        else:
+            kept, noted = self.memory.fit(prompt, question.memory, room, laid_out)
+        prompt = await self.memory.remember(prompt, kept, question.memory, self._ask) if noted else kept
         messages = laid_out(prompt)
         tokens = self.memory.counter.prompt(messages)
-        options = dict(question.options)
-        if asked:
-            options["max_tokens"] = max(1, min(asked, longest - tokens))
+        options = question.options | {"max_tokens": max(1, min(asked, longest - tokens))}
         if question.citations == "verified" and question.card is not None:
             await self._load_labeller()
         return Prepared(question, prompt, messages, options, tokens)
 
     async def answer(self, prepared: Prepared) -> Answer:
         """The reply as a whole. Raises BackendError."""
-        answer = await self.backend.complete(prepared.messages, prepared.options)
-        choice = answer["choices"][0]
+        whole = await self.backend.complete(prepared.messages, prepared.options)
         reply = _Reply(self, prepared)
-        text = await reply.feed(choice["message"]["content"] or "")
-        return reply.finish(text + await reply.end(), choice.get("finish_reason"), answer.get("usage"))
+        text = await reply.feed(whole.text)
+        return reply.finish(text + await reply.end(), whole.finish_reason, whole.usage)
 
     async def stream(self, prepared: Prepared) -> AsyncIterator[str | Answer]:
         """The reply in pieces of text, and at last the whole. Raises BackendError."""
@@ -130,8 +133,7 @@ class Responder:
         return self.prompts.build(question.said, question.card)
 
     async def _ask(self, messages: list[dict], max_tokens: int) -> str:
-        answer = await self.backend.complete(messages, {"temperature": 0, "max_tokens": max_tokens})
-        return answer["choices"][0]["message"]["content"] or ""
+        return (await self.backend.complete(messages, {"temperature": 0, "max_tokens": max_tokens})).text
 
     async def _load_labeller(self) -> None:
         async with self._labelling:
@@ -162,7 +164,7 @@ class _Reply:
         self._prepared = prepared
         self._counter = responder.memory.counter
         self._filters = responder.filters(prepared)
-        self._slow = prepared.question.citations == "verified"
+        self._slow = prepared.question.citations == "verified" and prepared.question.card is not None
         self._raw = ""
 
     @property
@@ -170,6 +172,7 @@ class _Reply:
         return any(one.done for one in self._filters)
 
     async def feed(self, piece: str) -> str:
+        piece = _paired(piece)
         self._raw += piece
         # A labeller's network takes tens of milliseconds, in which others must be served.
         return await asyncio.to_thread(self._feed, piece) if self._slow else self._feed(piece)
@@ -195,9 +198,14 @@ class _Reply:
             usage = {"prompt_tokens": prompt, "completion_tokens": reply, "total_tokens": prompt + reply}
             if not counter.exact:
                 usage["estimated"] = True
-            elif reply >= prepared.options.get("max_tokens", reply + 1):
+            elif reply >= prepared.options["max_tokens"]:
                 finish_reason = "length"  # LLaMA-Factory says `stop` at the end of every stream
         placing = self._filters[-1] if prepared.question.card is not None else None
         citations = placing.placed if placing else []
         reason = "stop" if self.stopped else finish_reason or "stop"
         return Answer(text, citations, prepared.prompt.retrieved, reason, usage)
+
+
+def _paired(text: str) -> str:
+    """``text`` with ``�`` for each half of a surrogate pair, which JSON can hold and UTF-8 cannot."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,18 +1,22 @@
 """How many tokens a prompt takes."""
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-TURN = "<|im_start|>{}\n<|im_end|>\n"  # around a turn in ChatML, the form of Qwen's templates
+# Around a turn in ChatML, the form of Qwen's templates, and before a reply.
+TURN, REPLY = "<|im_start|>{}\n<|im_end|>\n", "<|im_start|>assistant\n"
 GUESSED_TURN = 5  # tokens of it, if there is no tokenizer
-BYTES = 3  # a token holds some four of English, and three of Chinese; three is on the safe side
+BYTES = 3  # of a token at least: one of English words holds some four, and one of Chinese three
+_ALONE = re.compile(r"[^\w\s]|\d")  # digits and signs are tokens of their own
+KNOWN, KNOWN_LENGTH = 5_000, 2_000  # texts whose count is kept, and characters of one at most
 
 
 class TokenCounter:
-    """Counts with the served model's own tokenizer, or, without one, guesses from the number of bytes.
+    """Counts with the served model's own tokenizer, or, without one, guesses from the number of bytes and signs.
 
     ``tokenizer``: a folder with ``tokenizer.json``, or a model on the Hugging Face hub.
     Raises ValueError if it cannot be had.
@@ -21,12 +25,16 @@ class TokenCounter:
     def __init__(self, tokenizer: str | None = None):
         self.exact = tokenizer is not None
         self._tokenizer = _open(tokenizer) if tokenizer else None
-        # The same turns come again with every request.
-        self.count = lru_cache(maxsize=5_000)(self._count)
+        self._known = lru_cache(maxsize=KNOWN)(self._count)  # the same turns come again with every request
+
+    def count(self, text: str) -> int:
+        """Tokens of ``text``."""
+        return self._known(text) if len(text) <= KNOWN_LENGTH else self._count(text)
 
     def _count(self, text: str) -> int:
         if self._tokenizer is None:
-            return -(-len(text.encode()) // BYTES)
+            alone = len(_ALONE.findall(text))
+            return alone + -(-(len(text.encode()) - alone) // BYTES)
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def turn(self, role: str, content: str) -> int:
@@ -35,9 +43,8 @@ class TokenCounter:
 
     def prompt(self, messages: Iterable[dict]) -> int:
         """Tokens of a prompt in OpenAI's form, with those that open the reply."""
-        return (
-            self.turn("assistant", "") - 2 + sum(self.turn(message["role"], message["content"]) for message in messages)
-        )
+        opening = self.count(REPLY) if self.exact else GUESSED_TURN
+        return opening + sum(self.turn(message["role"], message["content"]) for message in messages)
 
 
 def _open(name: str) -> Tokenizer:

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 CARD, DOCUMENTS = "P", "D"  # what a mark points into: [P1] of the card, [D1] of the documents
 _MARKS = {letter: re.compile(rf"\[{letter}([1-9][0-9]*)\]") for letter in (CARD, DOCUMENTS)}
-_MARK_RUN = re.compile(r"(?:[ \t]*\[P[1-9][0-9]*\])+")
-_MARK_AND_SPACE = re.compile(r"[ \t]*\[[PD][1-9][0-9]*\]")
+# All spaces before a mark: tried from each one anew, a long run of them would take its square in time.
+_MARK_RUN = re.compile(r"(?<![ \t])(?:[ \t]*\[P[1-9][0-9]*\])+")
+_MARK_AND_SPACE = re.compile(r"(?<![ \t])[ \t]*\[[PD][1-9][0-9]*\]")
 
 # What a tokenizer turns into a control token when it stands in plain text: the <|...|> family and Qwen's word tags.
 _CONTROL_TOKEN = re.compile(r"<\|([^<>|\s]{1,40})\|>|<(/?(?:think|tool_call|tool_response))>")

@@ -22,8 +22,7 @@ class FakeBackend:
 
     async def complete(self, messages, options):
         self.asked.append((messages, options))
-        choice = {"message": {"content": "".join(self.say(messages))}, "finish_reason": "stop"}
-        return {"choices": [choice]}
+        return Piece("".join(self.say(messages)), "stop")
 
     async def stream(self, messages, options):
         self.asked.append((messages, options))
