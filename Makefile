@@ -44,8 +44,10 @@ loss-curve: $(VENV) ## picture of the loss of CONFIG= (or FOLDER=), and what is 
 serve: $(VENV) ## serve what CONFIG= trained at http://127.0.0.1:8000/v1; PORT=, API_KEY=
 	@API_PORT=$(PORT) $(RUN) -m llamafactory_configs.run serve $(CONFIG) $(ARGS)
 
-# The tokenizer of the model that CONFIG= serves, to keep within its length.
-SERVED = $(shell sed -n 's/^model_name_or_path: *//p' llamafactory_configs/serve/$(CONFIG).yaml)
+# Counts tokens, to keep within the model's length: what training left beside the adapter, or the model's own.
+SERVE = llamafactory_configs/serve/$(CONFIG).yaml
+BASE = $(if $(wildcard $(SERVE)),$(shell sed -n 's/^model_name_or_path: *//p' $(SERVE)),$(error There is no $(SERVE); name another CONFIG=))
+SERVED = $(if $(wildcard saves/$(CONFIG)/tokenizer.json),saves/$(CONFIG),$(BASE))
 gateway: $(VENV) ## in front of `make serve`: persons as models, citations, a page, at http://127.0.0.1:8001
 	@$(RUN) -m inference.gateway --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(SERVED)" $(ARGS)
 

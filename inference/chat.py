@@ -30,7 +30,7 @@ HELP = """\
   /docs FOLDER    show passages of documents too, of a folder that `python -m retrieval.documents` wrote
   /docs off       show the card's facts only
   /quit           end the chat (also: quit, Ctrl-D)
-  Ctrl-C stops a reply; the exchange is forgotten."""
+  Ctrl-C stops a reply, and the exchange is forgotten; at the prompt it ends the chat."""
 WORDS = {"newsession": "/new", "quit": "/quit"}
 # What could move the cursor or recolour the terminal has no place in a text that is only shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -71,16 +71,18 @@ class Chat:
     def run(self, lines: Iterable[str]) -> None:
         """Answer messages and follow commands, one a line, until they end. Ctrl-C between replies is not caught."""
         with asyncio.Runner() as runner:
-            for line in lines:
-                line = line.strip()
-                line = WORDS.get(line, line)
-                if line.startswith("/"):
-                    self._command(line)
-                elif line:
-                    self._message(line, runner)
-                if self._ended:
-                    break
-            runner.run(self._responder.backend.close())
+            try:
+                for line in lines:
+                    line = line.strip()
+                    line = WORDS.get(line, line)
+                    if line.startswith("/"):
+                        self._command(line)
+                    elif line:
+                        self._message(line, runner)
+                    if self._ended:
+                        break
+            finally:
+                runner.run(self._responder.backend.close())
 
     def _command(self, line: str) -> None:
         command, _, argument = line.partition(" ")

@@ -18,7 +18,7 @@ _LONGEST = 400
 _SPACES = r"(?<![ \t])[ \t]*"  # all of them: from each one anew, a long run would take its square in time
 _BETWEEN = r"\s,;:./&+\-–—、，；："
 _BETWEEN_MARKS = rf"(?:[{_BETWEEN}]|and|or|to|和|及|与|至|到)"
-_INNER = rf"[PDpd]\s?\d+(?:{_BETWEEN_MARKS}{{1,9}}[PDpd]?\s?\d+|[PDpd]\s?\d+)*"
+_INNER = rf"[PDpd]\s?\d+(?:{_BETWEEN_MARKS}{{1,9}}(?:[PDpd]\s?)?\d+|[PDpd]\s?\d+)*"
 _BRACKETED = rf"[\[［【](?=[^\]］】]{{1,{_LONGEST}}}[\]］】])\s*({_INNER}){_BETWEEN_MARKS}{{0,9}}[\]］】]"
 _MARKS = re.compile(rf"({_SPACES}){_BRACKETED}")
 _ONE = re.compile(r"([PDpd]?)\s?(\d+)")

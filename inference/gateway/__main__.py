@@ -68,7 +68,10 @@ def main() -> None:
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     print(f"Page: http://{host}:{port}/   API: http://{host}:{port}/v1   backend: {arguments.backend}", flush=True)
     config = uvicorn.Config(app, log_level="info", timeout_graceful_shutdown=5, server_header=False)
-    uvicorn.Server(config).run(sockets=[listener])
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn has ended in good order, and then raises it anew
+        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The gateway's routes."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -102,20 +104,29 @@ def _add_chat(app: FastAPI, completions: Completions) -> None:
 
 
 def _add_models(app: FastAPI, responder: Responder, store: Store) -> None:
+    async def _listed(owner: str) -> list[dict]:
+        stored = await asyncio.to_thread(store.personas, owner)
+        names = [await responder.backend.model(), *(MODEL + persona.id for persona in stored)]
+        return [{"id": name, "object": "model", "created": 0, "owned_by": "persona-factory"} for name in names]
+
     @app.get("/v1/models", response_model=None)
     async def models(owner: Owner) -> JSONResponse:
         """The backend's model, and each stored card as a model of its own."""
-        names = [await responder.backend.model(), *(MODEL + persona.id for persona in store.personas(owner))]
-        entries = [{"id": name, "object": "model", "created": 0, "owned_by": "persona-factory"} for name in names]
-        return JSONResponse({"object": "list", "data": entries})
+        return JSONResponse({"object": "list", "data": await _listed(owner)})
+
+    @app.get("/v1/models/{name:path}", response_model=None)
+    async def model(name: str, owner: Owner) -> JSONResponse:
+        """One of them."""
+        listed = await _listed(owner)
+        return JSONResponse(_found(next((entry for entry in listed if entry["id"] == name), None), name))
 
     @app.get("/health", response_model=None, responses={503: {"model": schemas.Error}})
     async def health() -> JSONResponse:
         """Whether the backend answers."""
         try:
             return JSONResponse({"status": "ok", "model": await responder.backend.model(fresh=True)})
-        except BackendError as error:
-            return JSONResponse(errors.error_body(503, str(error), code="backend_error"), 503)
+        except BackendError:  # which, and where it is, is nothing for those without a key
+            return JSONResponse(errors.error_body(503, "The backend does not answer.", code="backend_error"), 503)
 
 
 def _add_personas(app: FastAPI, store: Store) -> None:
@@ -128,10 +139,7 @@ def _add_personas(app: FastAPI, store: Store) -> None:
     def put(name: schemas.Id, card: schemas.PersonaIn, owner: Owner) -> schemas.PersonaOut:
         """Store a card, or replace it: facts, or a character card V2."""
         persona = _persona(name, card)
-        try:
-            store.put_persona(owner, persona, PERSONAS)
-        except ValueError as error:
-            raise RequestError(409, str(error)) from None
+        store.put_persona(owner, persona, PERSONAS)
         return _out(persona)
 
     @app.get("/v1/personas/{name}", response_model=None, responses={200: {"model": schemas.PersonaOut}})
@@ -156,11 +164,17 @@ def _persona(name: str, card: schemas.PersonaIn) -> Persona:
     if card.data is None:
         return Persona(name, card.name, card.facts)
     try:
+        # Python reads NaN and halves of surrogate pairs, which no JSON and no UTF-8 holds: the card must come back.
+        json.dumps(card.data, allow_nan=False, ensure_ascii=False).encode()
+    except ValueError:
+        raise RequestError(400, "The character card holds what JSON cannot, such as NaN.", "data") from None
+    try:
         title, facts = from_card(card.data)
         facts = TypeAdapter(schemas.Facts).validate_python(facts)
     except ValidationError as error:
         first = error.errors()[0]
-        raise RequestError(400, f"The character card does not fit: {first['msg']}.", "data") from None
+        place = f"fact {first['loc'][0] + 1}: " if first["loc"] else ""
+        raise RequestError(400, f"The character card does not fit: {place}{first['msg']}.", "data") from None
     except ValueError as error:
         raise RequestError(400, str(error), "data") from None
     return Persona(name, title[:200], facts, card.data)

@@ -5,14 +5,13 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from inference.backend import BackendError
-from inference.gateway.errors import RequestError, event
+from inference.gateway.errors import KNOWN, RequestError, event
 from inference.gateway.repair import repair
-from inference.gateway.schemas import ChatRequest
+from inference.gateway.schemas import MESSAGES, ChatRequest
 from inference.gateway.store import Store, StoredConversation, Taken, Turn
 from inference.layout import Layout
 from inference.memory import TooLong
@@ -54,7 +53,7 @@ class Completions:
     async def answer(self, request: ChatRequest, owner: str, header: str | None) -> dict:
         """The whole answer. Raises RequestError, TooLong or BackendError."""
         async with self._asked(request, owner, header) as asked:
-            answers = await asyncio.gather(*(self._responder.answer(asked.prepared) for _ in range(request.n or 1)))
+            answers = await _all([self._responder.answer(asked.prepared) for _ in range(request.n or 1)])
             await self._remember(asked, owner, answers)
         choices = [
             {"index": n, "message": {"role": "assistant", "content": a.text}, "finish_reason": a.finish_reason}
@@ -76,8 +75,10 @@ class Completions:
             try:
                 async for line in self._events(request, owner, asked, head, first, pieces):
                     yield line
-            except (RequestError, BackendError, TooLong) as error:
+            except Exception as error:
                 yield event(error)
+                if not isinstance(error, KNOWN):
+                    raise  # a fault of ours: the log shall say more
                 return
         yield "data: [DONE]\n\n"
 
@@ -154,6 +155,9 @@ class Completions:
         found = await asyncio.to_thread(self._store.conversation, owner, request.conversation)
         if found is None:
             return StoredConversation(request.conversation, card.id, card.facts or [], [])
+        if len(found.turns) >= MESSAGES:
+            sentence = f"The conversation {request.conversation} has {MESSAGES:,} messages; begin another."
+            raise RequestError(409, sentence, "conversation")
         # A card that was edited since is no other card; the conversation goes on with the facts that it began with.
         if card.facts is not None and (card.id != found.persona or (card.id is None and card.facts != found.facts)):
             sentence = f"The conversation {request.conversation} began with another card; begin another conversation."
@@ -179,10 +183,11 @@ class Completions:
         """What goes on to the backend, which takes of it what it knows; see ``Backend``."""
         if request.tools:
             raise RequestError(400, "A persona calls no tools; leave `tools` out.", "tools")
+        if request.logprobs:
+            raise RequestError(400, "A persona's words come without logprobs; leave them out.", "logprobs")
         formatted = request.response_format is not None and request.response_format.get("type") != "text"
-        if self._responder.backend.kind == "llamafactory" and (request.logprobs or formatted):
-            field = "logprobs" if request.logprobs else "response_format"
-            raise RequestError(400, f"LLaMA-Factory's API has no {field}; leave it out.", field)
+        if self._responder.backend.kind == "llamafactory" and formatted:
+            raise RequestError(400, "LLaMA-Factory's API has no response_format; leave it out.", "response_format")
         given = request.model_dump(exclude_none=True, exclude=READ | OURS)
         if request.model_extra:
             given |= request.model_extra
@@ -215,8 +220,6 @@ class Completions:
         except Taken:
             sentence = f"The conversation {asked.conversation.id} was changed meanwhile; the reply was not kept."
             raise RequestError(409, sentence, "conversation") from None
-        except ValueError as error:
-            raise RequestError(409, str(error), "conversation") from None
 
 
 @dataclass(frozen=True)
@@ -235,6 +238,18 @@ class _Asked:
         usage["total_tokens"] = usage["prompt_tokens"] + usage["completion_tokens"]
         found = {"usage": usage, "citations": _citations(answers), "retrieval": _retrieval(answers)}
         return found | ({"ignored": self.ignored} if self.ignored else {})
+
+
+async def _all(work: Sequence[Coroutine[None, None, Answer]]) -> list[Answer]:
+    """What all come to; the first error ends the others, which would keep the backend busy for nobody."""
+    if len(work) == 1:
+        return [await work[0]]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
 
 
 def _stops(request: ChatRequest) -> list[str]:
@@ -277,8 +292,8 @@ async def _merged(streams: Sequence[AsyncIterator]) -> AsyncIterator[tuple]:
                 async for item in stream:
                     await queue.put((index, item))
             await queue.put((index, None))
-        except (BackendError, RequestError) as error:
-            await queue.put((index, error))
+        except Exception as error:
+            await queue.put((index, error))  # raised by whoever reads
 
     tasks = [asyncio.create_task(pump(index, stream)) for index, stream in enumerate(streams)]
     try:

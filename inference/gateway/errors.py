@@ -1,6 +1,7 @@
 """Errors in the shape that OpenAI's clients read, whatever went wrong."""
 
 import json
+import re
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -9,6 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from inference.backend import BackendError
+from inference.gateway.schemas import FACT, FACTS
+from inference.gateway.store import Full, StoreError
 from inference.memory import TooLong
 
 TYPES = {401: "authentication_error", 404: "not_found_error", 409: "conflict_error", 413: "request_too_large"}
@@ -22,22 +25,31 @@ class RequestError(Exception):
         self.status, self.param, self.code = status, param, code
 
 
+KNOWN = (RequestError, BackendError, TooLong, Full, StoreError)
+
+
 def error_body(status: int, sentence: str, param: str | None = None, code: str | None = None) -> dict:
     """``{"error": {...}}`` as OpenAI writes it."""
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": sentence, "type": kind, "param": param, "code": code}}
 
 
-def body_of(error: RequestError | BackendError | TooLong) -> tuple[int, dict]:
-    """Status and body for the errors that answering raises."""
+def body_of(error: Exception) -> tuple[int, dict]:
+    """Status and body of an error; all but ``KNOWN`` ones are faults of ours."""
     if isinstance(error, RequestError):
         return error.status, error_body(error.status, str(error), error.param, error.code)
     if isinstance(error, BackendError):
         return error.status, error_body(error.status, str(error), code="backend_error")
-    return 400, error_body(400, str(error), "messages", "context_length_exceeded")
+    if isinstance(error, Full):
+        return 409, error_body(409, str(error))
+    if isinstance(error, StoreError):
+        return 503, error_body(503, str(error), code="store_error")
+    if isinstance(error, TooLong):
+        return 400, error_body(400, str(error), "messages", "context_length_exceeded")
+    return 500, error_body(500, "The gateway has a fault; its log says more.")
 
 
-def event(error: RequestError | BackendError | TooLong) -> str:
+def event(error: Exception) -> str:
     """The error as a line of a stream that has begun already."""
     return f"data: {json.dumps(body_of(error)[1])}\n\n"
 
@@ -49,13 +61,22 @@ def install(app: FastAPI) -> None:
         status, body = body_of(error)
         return JSONResponse(body, status)
 
-    for kind in (RequestError, BackendError, TooLong):
+    for kind in KNOWN:
         app.add_exception_handler(kind, answer)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or None
+        if first["type"] in ("json_invalid", "model_attributes_type"):
+            sentence = "The body must be a JSON object, sent with `Content-Type: application/json`."
+            return JSONResponse(error_body(400, sentence), 400)
+        if "persona" in first["loc"]:
+            sentence = (
+                f"persona must be the id of a card, or a list of 1 to {FACTS} facts of {FACT} characters at most."
+            )
+            return JSONResponse(error_body(400, sentence, "persona"), 400)
+        # Pydantic adds the kinds that it tried ("constrained-str", "list[...]"), which no client wrote.
+        place = ".".join(str(part) for part in first["loc"][1:] if re.fullmatch(r"\w+", str(part))) or None
         sentence = f"{place or 'The body'}: {first['msg']}." if place else f"The body cannot be read: {first['msg']}."
         return JSONResponse(error_body(400, sentence, place), 400)
 
@@ -69,4 +90,5 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _bug(_: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(error_body(500, "The gateway has a fault; its log says more."), 500)
+        status, body = body_of(error)
+        return JSONResponse(body, status)

@@ -27,7 +27,7 @@ class Guard:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if self._hosts is not None and _name(host) not in self._hosts:
-            await _refuse(send, 400, f"This gateway is not called {host[:100]!r}; see --host.")
+            await _refuse(send, 400, f"Without --keys this gateway answers as localhost only, not as {host[:100]!r}.")
             return
         length = headers.get(b"content-length", b"0")
         if (length.isdigit() and int(length) > BODY) or (body := await _read(receive)) is None:

@@ -44,7 +44,7 @@ class ChatRequest(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    model: str = Field(max_length=300)
+    model: str = Field("persona", max_length=300)
     messages: list[Message] = Field(min_length=1, max_length=MESSAGES)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -130,7 +130,7 @@ class ChatCompletion(BaseModel):
 class PersonaIn(BaseModel):
     """A card to store: facts, or a character card V2 as other programs export it (``spec``, ``data``)."""
 
-    name: str = Field("", max_length=200)
+    name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)] = ""
     facts: Facts | None = None
     spec: Literal["chara_card_v2"] | None = None
     data: dict | None = None

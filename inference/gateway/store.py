@@ -30,6 +30,14 @@ class Taken(Exception):
     """Somebody else wrote to the conversation in the meantime."""
 
 
+class Full(Exception):
+    """The owner has as many as may be."""
+
+
+class StoreError(Exception):
+    """SQLite cannot read or write: the disk is full, or another program holds the file."""
+
+
 @dataclass(frozen=True)
 class Persona:
     """A card. ``card``: the data of the character card that it came from, or None."""
@@ -70,6 +78,7 @@ class Store:
         try:
             if path != ":memory:":
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
+                Path(path).touch(mode=0o600)  # what people say to each other is nobody else's on a shared machine
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")  # else the last writes are lost with the power
@@ -90,25 +99,21 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._lock, _transaction(self._db, "BEGIN IMMEDIATE"):
+            yield self._db
 
-    def _rows(self, query: str, *values) -> list[tuple]:
-        with self._reading_lock:
-            return self._reading.execute(query, values).fetchall()
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """All that is read in it is of one state."""
+        with self._reading_lock, _transaction(self._reading, "BEGIN"):
+            yield self._reading
 
     def put_persona(self, owner: str, persona: Persona, limit: int) -> None:
-        """Store a card, in the place of one with its id. Raises ValueError if ``owner`` has ``limit`` others."""
+        """Store a card, in the place of one with its id. Raises Full if ``owner`` has ``limit`` others."""
         with self._writing() as db:
             [(others,)] = db.execute("SELECT count(*) FROM persona WHERE owner = ? AND id <> ?", (owner, persona.id))
             if others >= limit:
-                raise ValueError(f"There are {limit:,} cards already; delete some.")
+                raise Full(f"There are {limit:,} cards already; delete some.")
             db.execute(
                 "INSERT OR REPLACE INTO persona VALUES (?, ?, ?, ?, ?)",
                 (owner, persona.id, persona.name, json.dumps(persona.facts), json.dumps(persona.card)),
@@ -116,13 +121,16 @@ class Store:
 
     def persona(self, owner: str, name: str) -> Persona | None:
         """The card of that id, if there is one."""
-        found = self._rows("SELECT id, name, facts, card FROM persona WHERE owner = ? AND id = ?", owner, name)
-        return _persona(found[0]) if found else None
+        query = "SELECT id, name, facts, card FROM persona WHERE owner = ? AND id = ?"
+        with self._snapshot() as db:
+            row = db.execute(query, (owner, name)).fetchone()
+        return row and Persona(row[0], row[1], json.loads(row[2]), json.loads(row[3]))
 
     def personas(self, owner: str) -> list[Persona]:
-        """All cards, by id."""
-        query = "SELECT id, name, facts, card FROM persona WHERE owner = ? ORDER BY id"
-        return [_persona(row) for row in self._rows(query, owner)]
+        """All cards, by id, without what other programs keep in them."""
+        query = "SELECT id, name, facts FROM persona WHERE owner = ? ORDER BY id"
+        with self._snapshot() as db:
+            return [Persona(row[0], row[1], json.loads(row[2])) for row in db.execute(query, (owner,))]
 
     def delete_persona(self, owner: str, name: str) -> bool:
         """Whether there was one."""
@@ -132,12 +140,12 @@ class Store:
     def conversation(self, owner: str, name: str) -> StoredConversation | None:
         """The conversation of that id, if there is one."""
         query = "SELECT number, persona, facts FROM conversation WHERE owner = ? AND id = ?"
-        with self._lock:  # both reads see the same state
-            row = self._db.execute(query, (owner, name)).fetchone()
+        with self._snapshot() as db:
+            row = db.execute(query, (owner, name)).fetchone()
             if row is None:
                 return None
             query = "SELECT role, content, details FROM turn WHERE conversation = ? ORDER BY place"
-            turns = self._db.execute(query, (row[0],)).fetchall()
+            turns = db.execute(query, (row[0],)).fetchall()
         turns = [Turn(role, content, json.loads(details)) for role, content, details in turns]
         return StoredConversation(name, row[1], json.loads(row[2]), turns)
 
@@ -147,7 +155,8 @@ class Store:
             "SELECT id, persona, (SELECT count(*) FROM turn WHERE conversation = number)"
             " FROM conversation WHERE owner = ? ORDER BY number DESC"
         )
-        return self._rows(query, owner)
+        with self._snapshot() as db:
+            return db.execute(query, (owner,)).fetchall()
 
     def delete_conversation(self, owner: str, name: str) -> bool:
         """Whether there was one."""
@@ -157,7 +166,7 @@ class Store:
     def append(self, owner: str, conversation: StoredConversation, turns: list[Turn], limit: int) -> None:
         """Add ``turns`` to ``conversation``, which is begun if it has none yet, all or none.
 
-        Raises Taken if there are others by now, and ValueError if ``owner`` has ``limit`` conversations.
+        Raises Taken if there are others by now, and Full if ``owner`` has ``limit`` conversations.
         """
         key = (owner, conversation.id)
         with self._writing() as db:
@@ -167,7 +176,7 @@ class Store:
                     raise Taken
                 [(others,)] = db.execute("SELECT count(*) FROM conversation WHERE owner = ?", (owner,))
                 if others >= limit:
-                    raise ValueError(f"There are {limit:,} conversations already; delete some.")
+                    raise Full(f"There are {limit:,} conversations already; delete some.")
                 insert = "INSERT INTO conversation (owner, id, persona, facts) VALUES (?, ?, ?, ?) RETURNING number"
                 row = db.execute(insert, (*key, conversation.persona, json.dumps(conversation.facts))).fetchone()
             [(there,)] = db.execute("SELECT count(*) FROM turn WHERE conversation = ?", row)
@@ -179,6 +188,18 @@ class Store:
             )
 
 
-def _persona(row: tuple) -> Persona:
-    name, title, facts, card = row
-    return Persona(name, title, json.loads(facts), json.loads(card))
+@contextmanager
+def _transaction(db: sqlite3.Connection, begin: str) -> Iterator[None]:
+    """All or nothing. Raises StoreError for what SQLite cannot do."""
+    try:
+        db.execute(begin)
+        try:
+            yield
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise StoreError(f"The gateway's store cannot be used ({error}); try again later.") from error

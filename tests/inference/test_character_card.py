@@ -36,6 +36,16 @@ def test_a_foreign_card_gives_its_sentences():
     ]  # fmt: skip
 
 
+def test_a_card_whose_facts_did_not_change_goes_out_as_it_came_in():
+    assert to_card(*from_card(FOREIGN), FOREIGN)["data"] == FOREIGN
+
+
+def test_long_lists_of_traits_are_cut_and_null_is_nothing():
+    _, facts = from_card({"name": None, "description": "traits: " + "kind, " * 200, "extensions": None})
+    assert len(facts) > 2
+    assert max(map(len, facts)) <= 500
+
+
 def test_what_we_do_not_read_is_given_back():
     data = to_card("Mira", ["I am a potter."], FOREIGN)["data"]
     for key in ("scenario", "first_mes", "mes_example", "character_book"):
@@ -50,8 +60,11 @@ def test_a_description_edited_elsewhere_counts():
     assert from_card(data) == ("Mira", ["I am a potter.", "I moved to Nara."])
 
 
-@pytest.mark.parametrize("data", [{}, {"description": ""}, {"description": 3}, {"name": None, "description": "I am."},
-                                  {"description": "I am.", "extensions": []}, {"description": "\n- \n"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"description": ""}, {"description": 3}, {"name": 3, "description": "I am."}, {"description": "\n- \n"},
+     {"description": "I am.", "extensions": ["a"]}],
+)  # fmt: skip
 def test_what_is_no_card_is_refused(data):
     with pytest.raises(ValueError, match="character card"):
         from_card(data)

@@ -231,7 +231,7 @@ def test_a_model_that_says_nothing_is_forgotten(open_chat, server, capsys):
 
 
 def test_the_reply_is_shown_as_it_comes(open_chat, server, capsys):
-    server.say = lambda messages: ["I drive ", "a bus", "."]
+    server.say, server.pause = lambda messages: ["I drive ", "a bus", "."], 0.2
     shown = []
 
     class Screen:

@@ -10,8 +10,10 @@ from inference.citations import MarkFilter, QuoteFilter, StopFilter
 from inference.prompts import Citation
 
 SHOWN = {m: Citation(m, f"fact {m}", 0.5) for m in ("[P1]", "[P2]", "[P12]", "[D3]")}
-INNER = re.compile(r"\s?([PD]\d+(?:[\s,;]{1,3}[PD]?\d+|[PD]\d+)*)\s?")
-OPENED = re.compile(r"\s?([PD][PD\d,;\s]*)?")
+BETWEEN = r"(?:[\s,;:./&+\-–—、，；：]|and|or|to|和|及|与|至|到)"
+INNER = re.compile(rf"\s*([PDpd]\s?\d+(?:{BETWEEN}{{1,9}}(?:[PDpd]\s?)?\d+|[PDpd]\s?\d+)*){BETWEEN}{{0,9}}")
+OPENED = re.compile(r"\s*([PDpd]\s?(\d[PDpd\d\s,;:./&+\-–—、，；：anort和及与至到]*)?)?")
+OPENING, CLOSING, LONGEST = "[［【", re.compile("[]］】]"), 400
 
 
 def in_pieces(one, text, cuts):
@@ -23,30 +25,32 @@ def in_pieces(one, text, cuts):
 
 def marks_of(inner):
     """The marks that stand between two brackets; none if it is something else."""
-    if not (1 <= len(inner) <= 80 and INNER.fullmatch(inner)):
+    if not (1 <= len(inner) <= LONGEST and INNER.fullmatch(inner)):
         return []
     found, letter = [], ""
-    for one in re.finditer(r"([PD]?)(\d+)", inner):
-        letter = one[1] or letter
+    for one in re.finditer(r"([PDpd]?)\s?(\d+)", inner):
+        letter = one[1].upper() or letter
         found.append(f"[{letter}{int(one[2])}]")
     return found
 
 
 def opened(text):
     """Whether ``text`` ends within brackets that may become a mark."""
-    _, bracket, rest = text.rpartition("[")
-    return bool(bracket) and len(rest) <= 80 and OPENED.fullmatch(rest) is not None
+    start = max(text.rfind(bracket) for bracket in OPENING)
+    rest = text[start + 1 :]
+    return start >= 0 and len(rest) <= LONGEST and OPENED.fullmatch(rest) is not None
 
 
 def resolved(text, shown):
     """The whole text at once, bracket by bracket: what is shown of it, and where its marks stand."""
     if opened(text):
-        text = text[: text.rindex("[")]
+        text = text[: max(text.rfind(bracket) for bracket in OPENING)]
     text = text.rstrip(" \t")
     out, places, here = "", [], 0
     while here < len(text):
-        end = text.find("]", here)
-        marks = marks_of(text[here + 1 : end]) if text[here] == "[" and end > 0 else []
+        closing = CLOSING.search(text, here)
+        end = closing.start() if closing else -1
+        marks = marks_of(text[here + 1 : end]) if text[here] in OPENING and end > 0 else []
         if not marks:
             out, here = out + text[here], here + 1
             continue
@@ -66,17 +70,17 @@ def resolved(text, shown):
 
 FRAGMENTS = ["[", "]", "P", "D", "1", "2", "9", "0", " ", "  ", "\t", "\n", ",", ";", "I play. ", "你好。", "[P1]",
              "[P9]", " [P1, P2]", " [P1 9]", "[P1P2]", "[ D3 ]", "[P012]", "[p1]", "[P1" + ", 1" * 24,
-             "1234567890"]  # fmt: skip
+             "1234567890", "【", "】", "［P7］", " and ", "P1-P9", "、", "[P7 或", "to"]  # fmt: skip
 TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=14).map("".join)
-EVERYWHERE = range(400)
+EVERYWHERE = range(1200)
 CUTS = st.one_of(st.just(EVERYWHERE), st.lists(st.integers(0, 120), max_size=12))
 
 
 @settings(deadline=None, max_examples=500)
 @given(TEXTS, CUTS)
-@example("[P1" + ", 1" * 26 + "]", EVERYWHERE)  # 80 characters are marks
-@example("[P1" + ", 1" * 26 + ",  1]", EVERYWHERE)  # more are none
-@example("[P1" + ", 1" * 30 + "]", [])
+@example("[P1" + ",1" * 199 + "]", EVERYWHERE)  # 400 characters are marks
+@example("[P1" + ",1" * 199 + ", ]", EVERYWHERE)  # more are none
+@example("[P1" + ", 1" * 150 + "]", [])
 def test_marks_in_any_pieces_are_those_of_the_whole_text(text, cuts):
     one = MarkFilter(SHOWN)
     shown = in_pieces(one, text, cuts)
@@ -107,6 +111,10 @@ def test_every_mark_that_is_left_is_true(text, cuts):
         ("[[P9]P7] and [P[P9]1]", "[(P9)P7] and [P(P9)1]"),
         ("Long [P12345678901].", "Long."),
         ("Both [P1P2].", "Both [P1][P2]."),
+        ("【P1】又【P7】", "[P1]又"),
+        ("None [P7 and P8], [P7-P9], [P7/8], [ p7 ], [P 7:] of［P7，P8］ these 【P7、P8】.", "None,,,, of these."),
+        ("Some [p1 and P7] [P1 or P2].", "Some [P1] [P1][P2]."),
+        ("[Dr Smith] and [Part 1] and [P.S.]", "[Dr Smith] and [Part 1] and [P.S.]"),
     ],
 )
 def test_marks_by_example(text, shown):
@@ -115,7 +123,16 @@ def test_marks_by_example(text, shown):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 20_000, " " * 20_000 + "a", "[P1," * 5_000, "[P" + "1" * 20_000, "[P1 " * 5_000]
+    "text",
+    [
+        "[P1" + ", 1" * 130 + "x]",
+        "[P1" + " , P 1" * 60 + "x]",
+        "[" * 20_000,
+        " " * 20_000 + "a",
+        "[P1," * 5_000,
+        "[P" + "1" * 20_000,
+        "[P1 " * 5_000,
+    ],
 )
 def test_a_hostile_reply_takes_no_time(text):
     started = time.monotonic()

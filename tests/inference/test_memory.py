@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.layout import Layout
-from inference.memory import MODES, NOTE, STEP, SUMMARIES, Memory, TooLong
+from inference.memory import FRESH_STEPS, MODES, NOTE, STEP, SUMMARIES, Memory, TooLong
 from inference.prompts import PromptBuilder
 from inference.responder import Question, Responder
 from inference.tokens import TokenCounter
@@ -29,7 +29,8 @@ def build(said, language="en"):
 
 def talk(exchanges, words=20):
     """``exchanges`` exchanges and a message; no two turns share a word that tells anything."""
-    turns = [f"t{n} " + " ".join(f"w{n}x{word}" for word in range(words)) for n in range(2 * exchanges)]
+    letters = [chr(ord("a") + n // 26) + chr(ord("a") + n % 26) for n in range(26 * 26)]
+    turns = [f"t{n} " + " ".join(f"w{letters[n]}x{letters[i]}" for i in range(words)) for n in range(2 * exchanges)]
     return [*turns, f"Message {exchanges}?"]
 
 
@@ -44,9 +45,10 @@ class Summing:
         return self.text.format(len(self.asked))
 
 
-def fit(memory, prompt, mode, reply=100, ask=None, layout=None):
-    laid_out = (lambda some: layout.messages(some, "en")) if layout else lambda some: some.messages
-    return asyncio.run(memory.fit(prompt, mode, reply, ask or Summing(), laid_out))
+def fit(memory, prompt, mode, reply=100, ask=None, layout=None, language="en"):
+    laid_out = (lambda some: layout.messages(some, language)) if layout else lambda some: some.messages
+    kept, noted = memory.fit(prompt, mode, memory.max_length - reply, laid_out)
+    return asyncio.run(memory.remember(prompt, kept, mode, ask or Summing())) if noted else kept
 
 
 def test_what_fits_stays_as_it_is():
@@ -77,7 +79,7 @@ def test_whatever_is_said_prompts_stay_within_the_length(
     prompt = build([turn for pair in exchanges for turn in pair] + [message], language)
     memory, ask, reply = (
         Memory(counter, RETRIEVERS[language], length),
-        Summing(summary.replace("{", "")),
+        Summing(re.sub("[{}]", "", summary)),
         int(length * share),
     )
 
@@ -89,7 +91,7 @@ def test_whatever_is_said_prompts_stay_within_the_length(
 
     last = prompt.without_first(len(prompt.found) - 1)
     try:
-        fitted = asyncio.run(memory.fit(prompt, mode, reply, ask, laid_out))
+        fitted = fit(memory, prompt, mode, reply, ask, layout, language)
     except TooLong:
         assert size(last) > length - reply
         return
@@ -183,12 +185,13 @@ def test_the_model_sums_up_step_by_step_below_the_system_line():
         assert (f"Scene: a café. #{number}\n\nUser: " in text) == (number > 0)
 
 
-def test_a_conversation_from_elsewhere_is_summed_up_from_its_beginning_once():
+def test_a_conversation_from_elsewhere_is_summed_up_once_and_a_long_one_from_its_last_steps():
     memory, ask = Memory(COUNTERS[0], RETRIEVER, 1000), Summing()
     prompt = build(talk(40))
     first = fit(memory, prompt, "summary", ask=ask)
     asked = len(ask.asked)
-    assert asked == (len(prompt.found) - len(first.found)) / STEP > 5
+    steps = (len(prompt.found) - len(first.found)) / STEP
+    assert steps > FRESH_STEPS == asked
     assert fit(memory, prompt, "summary", ask=ask) == first
     assert len(ask.asked) == asked
     other = build(["Something else", *talk(40)[1:]])

@@ -117,6 +117,7 @@ async function send() {
   const field = get("message"), message = field.value.trim();
   if (!message || running) return;
   if (!card && !talk) throw new Error(t("needCard"));
+  if (!wide.matches) get("side").open = false;
   const id = talk?.id ?? `page-${Date.now()}-${random(6)}`, facts = talk?.facts ?? card.facts, asked = card;
   // A conversation whose card was deleted goes on with the facts that it has.
   const model = card ? `persona/${card.id}` : "persona-factory";
@@ -229,7 +230,9 @@ get("key-form").onsubmit = async (event) => {
   event.preventDefault();
   setKey(get("key").value.trim());
   get("key").value = "";
-  card = talk = null; // another key has cards and conversations of its own
+  card = null; // another key has cards and conversations of its own
+  cards = talks = [];
+  begin();
   await start();
 };
 get("composer").onsubmit = (event) => {

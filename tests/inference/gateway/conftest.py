@@ -53,12 +53,16 @@ def fake_backend(tmp_path_factory):
 
 @pytest.fixture
 def app_with(fake_backend, retriever_json):
-    """``app_with(*arguments)``: a client of the gateway in this process, started with further arguments."""
+    """``app_with(*arguments)``: a client of the gateway in this process, started with further arguments.
+
+    ``raises``: a fault of the gateway's own fails the test; else it is answered as people would see it.
+    """
     clients = []
 
-    def start(*arguments, backend=fake_backend):
+    def start(*arguments, backend=fake_backend, raises=True):
         given = ["--backend", f"{backend}/v1", "--retriever", str(retriever_json), "--store", ":memory:", *arguments]
-        client = TestClient(build(parser().parse_args(given)), base_url="http://localhost")
+        app = build(parser().parse_args(given))
+        client = TestClient(app, base_url="http://localhost", raise_server_exceptions=raises)
         clients.append(client.__enter__())
         return client
 

@@ -1,7 +1,8 @@
 """An OpenAI-compatible backend whose answers, and faults, the message asks for: ``python fake_backend.py PORT``.
 
 ``SAY text``: answers with it, ``{P1}`` being ``[P1]``. ``WAIT seconds text``: first waits. ``DROP``: breaks off after
-two pieces. ``FAIL status``: answers with that status. ``GARBAGE``: answers with no JSON. Anything else: ``REPLY``.
+two pieces. ``FAIL status``: answers with that status. ``GARBAGE``: answers with no JSON. ``ODD json``:
+its content is this. Anything else: ``REPLY``.
 ``GET /asked`` gives all requests so far, as they came.
 """
 
@@ -33,7 +34,8 @@ def models():
 async def chat(request: Request):
     body = await request.json()
     asked.append(body | {"authorization": request.headers.get("authorization")})
-    order, _, rest = body["messages"][-1]["content"].split("\n")[0].partition(" ")
+    message = body["messages"][-1]["content"].removeprefix('User: "')
+    order, _, rest = message.split("\n")[0].partition(" ")
     text = rest.replace("{", "[").replace("}", "]") if order == "SAY" else REPLY
     if order == "WAIT":
         seconds, _, text = rest.partition(" ")
@@ -42,17 +44,20 @@ async def chat(request: Request):
         return JSONResponse({"detail": "I do not want to."}, int(rest))
     if order == "GARBAGE":
         return Response("<html>")
+    if order == "ODD":
+        text = json.loads(rest)
     if order == "DROP" and not body.get("stream"):
         os._exit(1)
     if not body.get("stream"):
         message = {"role": "assistant", "content": text}
-        usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
-        return {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+        usage = {} if order == "ODD" else {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}
+        answer = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}
+        return Response(json.dumps(answer), media_type="application/json")
     return StreamingResponse(events(text, order == "DROP"), media_type="text/event-stream")
 
 
 async def events(text: str, drop: bool):
-    pieces = [text[start : start + 3] for start in range(0, len(text), 3)]
+    pieces = [text] if not isinstance(text, str) else [text[start : start + 3] for start in range(0, len(text), 3)]
     for number, piece in enumerate(pieces):
         if drop and number == 2:
             os._exit(1)

@@ -121,7 +121,6 @@ def test_a_long_conversation_is_kept_within_the_models_length(app_with, asked):
     prompt = asked()[-1]["messages"]
     assert 3 < len(prompt) < len(talk) // 2
     assert prompt[1]["role"] == "user"
-    assert client.app.title  # the application is up still
     error = chat(client, user("long " * 600), persona=FACTS, model="m", status=400)["error"]
     assert error["code"] == "context_length_exceeded"
 
@@ -220,10 +219,12 @@ def test_quote_and_block(client, asked):
     [system, block] = asked()[-1]["messages"]
     assert system["role"] == "system"
     assert block["content"].startswith('User: "Hello."\nTim: "Hi!"\nUser: "SAY')
-    quoted = user('SAY Tim: "I play the banjo." And more.')
-    for stream in (False, True):
-        body = {"model": "persona/tim", "messages": [quoted], "stream": stream, "quote": True}
-        assert client.post("/v1/chat/completions", json=body).status_code == 200
+    quoted = user("SAY Tim: “I play the banjo.” {P2} {P9} And more.")
+    whole = chat(client, quoted, quote=True)
+    assert whole["choices"][0]["message"]["content"] == "I play the banjo. [P2]"
+    chunks = chat(client, quoted, quote=True, stream=True)
+    assert text_of(chunks) == "I play the banjo. [P2]"
+    assert [citation["mark"] for citation in chunks[-1]["citations"]] == ["[P2]"]
 
 
 def test_the_reply_has_room(client, asked):
@@ -262,6 +263,11 @@ class TestConversations:
         chat(client, user("FAIL 500"), conversation="c1", status=502)
         assert client.get("/v1/conversations/c1").status_code == 404
         assert chat(client, conversation="c1")["choices"]
+
+    def test_have_an_end(self, client, monkeypatch):
+        monkeypatch.setattr("inference.gateway.completions.MESSAGES", 2)
+        chat(client, conversation="c1")
+        assert "begin another" in chat(client, conversation="c1", status=409)["error"]["message"]
 
     def test_take_one_reply(self, client):
         assert chat(client, conversation="c1", n=2, status=400)["error"]["param"] == "n"

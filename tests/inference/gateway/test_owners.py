@@ -1,10 +1,12 @@
 """One key can neither read nor change what is another's, on every route; and nobody who should not gets in."""
 
+import json
 import re
 
 import pytest
 from starlette.routing import Route
 
+from inference.gateway.keys import read_keys
 from tests.inference.gateway.conftest import FACTS
 
 ALICE, BOB = ({"Authorization": f"Bearer sk-{name}"} for name in ("alice", "bob"))
@@ -65,6 +67,15 @@ def test_a_card_or_conversation_of_another_is_not_there_for_a_chat(shared):
     assert shared.get("/v1/conversations/c1", headers=BOB).json()["facts"] == ["I am Bob."]
 
 
+def test_a_key_is_what_stands_in_its_line(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text("alice sk-ab#cd  # hers\n#bob sk-bob\n", encoding="utf-8")
+    assert read_keys(path) == {"sk-ab#cd": "alice"}
+    path.write_text("alice schlüssel\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1"):
+        read_keys(path)
+
+
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "sk-alice"},
                                      {"Authorization": "Basic sk-alice"}, {"Authorization": "Bearer "}])  # fmt: skip
 def test_without_a_right_key_every_route_is_a_401(shared, headers):
@@ -89,7 +100,10 @@ def test_a_web_page_of_another_origin_gets_nothing_unless_asked_for(client, app_
     origin = {"Origin": "https://evil.example"}
     assert "access-control-allow-origin" not in client.get("/v1/personas", headers=origin).headers
     text = {"Content-Type": "text/plain"}  # what a page may send without asking first
-    assert client.post("/v1/chat/completions", content='{"model": "m"}', headers=origin | text).status_code == 400
+    body = json.dumps({"persona": FACTS, "messages": BODY["messages"]})
+    assert client.post("/v1/chat/completions", content=body, headers=origin | text).status_code == 400
+    as_json = {"Content-Type": "application/json"}
+    assert client.post("/v1/chat/completions", content=body, headers=origin | as_json).status_code == 200
     asked_for = app_with("--cors", "https://good.example")
     headers = asked_for.get("/v1/personas", headers={"Origin": "https://good.example"}).headers
     assert headers["access-control-allow-origin"] == "https://good.example"

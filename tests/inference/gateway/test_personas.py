@@ -28,6 +28,9 @@ def test_a_character_card_goes_in_and_comes_out(client):
     assert card["data"]["scenario"] == "A workshop."
     client.put("/v1/personas/again", json=card)
     assert client.get("/v1/personas/again").json()["facts"] == put.json()["facts"]
+    not_json = json.dumps({"data": {"description": "I sing.", "extensions": {"w": float("nan")}}})
+    sent = client.put("/v1/personas/mira", content=not_json, headers={"Content-Type": "application/json"})
+    assert sent.status_code == 400
     for wrong in ({}, {"facts": FACTS, "spec": "chara_card_v2", "data": data}, {"data": {"description": ""}}):
         assert client.put("/v1/personas/mira", json=wrong).status_code == 400
     assert client.get("/v1/personas/mira").json()["facts"] == put.json()["facts"]

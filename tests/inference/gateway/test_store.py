@@ -1,13 +1,14 @@
 """Cards and conversations survive a kill, and two writers."""
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 
 import pytest
 
-from inference.gateway.store import Persona, Store, StoredConversation, Taken, Turn
+from inference.gateway.store import Full, Persona, Store, StoredConversation, StoreError, Taken, Turn
 from tests.conftest import ROOT
 from tests.inference.gateway.conftest import FACTS
 
@@ -70,15 +71,34 @@ def test_many_threads_lose_nothing(tmp_path):
     assert len(store.personas("me")) == 80
 
 
+def test_a_store_that_another_program_holds_is_one_sentence(tmp_path):
+    path = str(tmp_path / "store.sqlite")
+    store = Store(path)
+    store._db.execute("PRAGMA busy_timeout = 100")
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match="cannot be used"):
+        store.put_persona("me", Persona("a", "", FACTS), 1)
+    assert store.personas("me") == []
+    other.rollback()
+    store.put_persona("me", Persona("a", "", FACTS), 1)
+    assert store.personas("me")
+
+
+def test_nobody_else_on_the_machine_reads_it(tmp_path):
+    Store(str(tmp_path / "store.sqlite")).put_persona("me", Persona("a", "", FACTS), 1)
+    assert {file.stat().st_mode & 0o077 for file in tmp_path.iterdir()} == {0}
+
+
 def test_limits_are_one_sentence(tmp_path):
     store = Store(":memory:")
     store.put_persona("me", Persona("a", "", FACTS), 1)
     store.put_persona("me", Persona("a", "new", FACTS), 1)  # in its own place
-    with pytest.raises(ValueError, match="1 cards already"):
+    with pytest.raises(Full, match="1 cards already"):
         store.put_persona("me", Persona("b", "", FACTS), 1)
     store.put_persona("you", Persona("b", "", FACTS), 1)
     store.append("me", StoredConversation("c", None, [], []), TURNS, 1)
-    with pytest.raises(ValueError, match="1 conversations already"):
+    with pytest.raises(Full, match="1 conversations already"):
         store.append("me", StoredConversation("d", None, [], []), TURNS, 1)
     (tmp_path / "no.sqlite").mkdir()
     with pytest.raises(ValueError, match=r"no\.sqlite cannot be opened"):

@@ -76,6 +76,32 @@ def test_what_the_backend_says_of_itself_is_told(client, order, status):
     assert works(client)
 
 
+@pytest.mark.parametrize(("odd", "status"), [("3", 502), ("[1]", 502), ('{"a": 1}', 502), ('"\\ud83d x"', 200)])
+def test_an_odd_answer_is_an_error_or_mended(client, odd, status):
+    for fields in ({}, {"stream": True}, {"stream": True, "n": 2}, {"n": 2}):
+        answer = chat(client, user(f"ODD {odd}"), **FIELDS, **fields, status=status)
+        assert status == 200 or answer["error"]["message"].startswith("The backend")
+    assert works(client)
+
+
+def test_a_fault_of_ours_ends_a_stream_with_an_error(app_with, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("inference.responder._Reply.finish", fails)
+    client = app_with(raises=False)
+    for n in (1, 2):
+        request = {"messages": [QUESTION], "stream": True, "n": n, **FIELDS}
+        assert "has a fault" in client.post("/v1/chat/completions", json=request).text
+    assert "has a fault" in chat(client, **FIELDS, status=500)["error"]["message"]
+
+
+def test_a_request_cannot_hold_up_all_others(client):
+    started = time.monotonic()
+    chat(client, user("x" + " " * 90_000 + "[y"), user(" " * 90_000 + "[y"), **FIELDS, status=400)
+    assert time.monotonic() - started < 5
+
+
 def test_an_error_of_one_of_several_streams_ends_them_all(client):
     assert chat(client, user("FAIL 500"), **FIELDS, stream=True, n=3, status=502)["error"]
 
@@ -172,7 +198,7 @@ def _ignoring(post, url, request):
     "content",
     [b"", b"{", b"[]", b"null", b"[" * 100_000, b'{"model": NaN}', b"\xff\xfe", b'"' + b"x" * 1000,
      b'{"model": "m", "messages": [{"role": "user", "content": "\\ud800"}]}',
-     b'{"model": "m", "\\ud800": 1, "messages": [{"role": "user", "content": "hi"}], "seed": 1' + b"0" * 5000 + b"}"],
+     b'{"model": "m", "messages": [{"role": "user", "content": "hi"}], "seed": 1' + b"0" * 5000 + b"}"],
 )  # fmt: skip
 def test_bodies_that_are_no_request_are_a_400(client, content):
     headers = {"Content-Type": "application/json"}
