@@ -76,9 +76,9 @@ class Completions:
                 async for line in self._events(request, owner, asked, head, first, pieces):
                     yield line
             except Exception as error:
-                yield event(error)
                 if not isinstance(error, KNOWN):
-                    raise  # a fault of ours: the log shall say more
+                    logger.exception("A fault in the middle of a stream")
+                yield event(error)
                 return
         yield "data: [DONE]\n\n"
 

@@ -219,7 +219,7 @@ def test_quote_and_block(client, asked):
     [system, block] = asked()[-1]["messages"]
     assert system["role"] == "system"
     assert block["content"].startswith('User: "Hello."\nTim: "Hi!"\nUser: "SAY')
-    quoted = user("SAY Tim: “I play the banjo.” {P2} {P9} And more.")
+    quoted = user("SAY Tim: “I play the banjo.” {P2} {P9} After dinner I play.")
     whole = chat(client, quoted, quote=True)
     assert whole["choices"][0]["message"]["content"] == "I play the banjo. [P2]"
     chunks = chat(client, quoted, quote=True, stream=True)
