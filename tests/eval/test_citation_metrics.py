@@ -164,6 +164,7 @@ def test_means_over_replies():
     assert value("precision_marked", *replies) == (1 + 0 + 1 / 2) / 3
     assert value("recall_worthy", *replies) == (1 + 0 + 1) / 3
     assert value("precision_worthy", *replies) == (1 + 0 + 1 / 2) / 3
+    assert value("precision_worthy", "A! [P1]", "X! [P3]") == 1  # no mark at a worthy sentence: left out
     assert value("well_formed", *replies) == 4 / 5
     assert value("recall", "A! [P1]", "") == value("precision", "A! [P1]", "") == 1  # ALCE leaves out empty replies
     assert value("not_shown", "A! [P1]", "X! [P3][P4]") == 2 / 3

@@ -33,6 +33,7 @@ def count(reply: str, *before: str) -> ConsistencyCounts:
         ("I have a boat. [P2] My sister breeds alpacas. [P1]", 2, 1, 0),
         ("I mend old clocks in Leeds. [P1]", 1, 1, 1),
         ("Hm. [P1] I have cats. I mend old clocks in Leeds, and I own a red barn.", 2, 1, 1),
+        ("I have cats. [P2]. I mend old clocks in Leeds. I have two cats.", 3, 1, 1),  # marks shift no sentence
         ("Hello! You have a boat. Do I have a boat? Boats are fun.", 0, 0, 0),
         ("I don't have a boat.", 0, 0, 0),  # the rule passes over what is denied
         ("I see.", 1, 1, 0),  # and takes this for a claim
@@ -47,6 +48,11 @@ def test_by_hand(reply, claims, unsupported, slips):
 def test_what_the_other_side_has_told_is_no_slip():
     assert count("I mend old clocks in Leeds.", "I mend old clocks in Leeds. [P1]").slips == 0
     assert count("I mend old clocks in Leeds.", "Who mends old clocks in Leeds?").slips == 1
+
+
+def test_what_the_own_card_supports_is_no_slip():
+    conversation = talk("I mend old clocks in Leeds.", *NOTHING)
+    assert count_claims(conversation, lambda sentence, facts: True) == ConsistencyCounts(1, 0, 0)
 
 
 def test_without_the_other_card_nobody_slips():
