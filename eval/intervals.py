@@ -25,6 +25,11 @@ def with_interval(measure: Callable[..., np.ndarray], *values: np.ndarray) -> di
     return {name: round(float(number), 4) for name, number in numbers.items()}
 
 
+def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Every item counts alike."""
+    return values.mean(axis)
+
+
 def precision(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, axis: int = -1) -> np.ndarray:
     """Share of what is found that is right; 0 where nothing is found."""
     return tp.sum(axis) / np.maximum(tp.sum(axis) + fp.sum(axis), 1)
