@@ -17,7 +17,7 @@ import numpy as np
 
 from data_prep.errors import InputError
 from data_prep.labels import GoldItem, read_gold
-from eval.intervals import RESAMPLES, SEED, cell, f1, precision, recall, with_interval
+from eval.intervals import RESAMPLES, SEED, cell, f1, mean, precision, recall, with_interval
 from eval.results import write_result
 from retrieval.base import Query, Retriever
 from retrieval.controls import OracleRetriever
@@ -67,10 +67,6 @@ def reciprocal_rank(ranked: Sequence[int], labelled: frozenset[int]) -> float:
     return next((1 / rank for rank, fact in enumerate(ranked, start=1) if fact in labelled), 0.0)
 
 
-def _mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    return values.mean(axis)
-
-
 MEASURES = {
     "recall@1": lambda ranked, labelled: recall_at(1, ranked, labelled),
     "recall@2": lambda ranked, labelled: recall_at(2, ranked, labelled),
@@ -89,7 +85,7 @@ def quality(items: Sequence[GoldItem], scores: Sequence[np.ndarray], threshold: 
         if not pairs:
             raise InputError(f"No reply of the file has a {name} fact; name a file with some.")
         found[name] = {
-            measure: with_interval(_mean, np.array([value(*pair) for pair in pairs]))
+            measure: with_interval(mean, np.array([value(*pair) for pair in pairs]))
             for measure, value in MEASURES.items()
         } | {"replies": len(pairs)}
     truth = np.array([bool(item.used | item.relevant) for item in items])
