@@ -94,6 +94,14 @@ def test_the_oracle_tells_like_messages_to_like_cards_apart():
     assert [[hit.index for hit in sample.hits[0]] for sample in samples] == [[1], [], [0]]
 
 
+def test_the_oracle_tells_a_message_that_is_said_twice_apart():
+    question = asked(0, [1])
+    again = Exchange(3, "Hi!", "Hello.", {0: (0,)})
+    sample = replace(question.sample, exchanges=[*question.sample.exchanges, again], hits=[[], []])
+    [found], _ = shown([replace(question, sample=sample)], "oracle")
+    assert [[hit.index for hit in hits] for hits in found.hits] == [[1], [0]]
+
+
 def test_a_question_is_what_the_source_says(questions):
     talks = {talk.row: talk for talk in read_conversations(find_files("sample")["test"], "test")[0]}
     assert len({question.id for question in questions["test"]}) == len(questions["test"])
