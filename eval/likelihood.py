@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from data_prep.errors import InputError
 from data_prep.formats import dataset_name
 from data_prep.rows import Sharegpt, breaches, facts_of, message_of
+from eval.arguments import positive
 from eval.intervals import RESAMPLES, SEED, cell, f1, precision, recall, with_interval
 from eval.mark_scores import MarkCounts, MarkReader, align, outside_marks
 from eval.results import write_result
@@ -217,12 +218,6 @@ def evaluate(scorer: TeacherForced, rows: dict[int, Sharegpt]) -> dict:
     }
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.likelihood", description=__doc__.split("\n")[0])
     add = parser.add_argument
@@ -231,9 +226,9 @@ def main() -> None:
     add("--template", default=TEMPLATE, help=f"of LLaMA-Factory, as in training (default: {TEMPLATE})")
     add("--data", type=Path, default=Path("data"), help="folder that `make data` wrote (default: data)")
     add("--split", default="valid", help="train, valid or test (default: valid)")
-    add("--samples", type=_positive, metavar="N", help="measure on N rows only")
+    add("--samples", type=positive, metavar="N", help="measure on N rows only")
     add("--seed", type=int, default=0, help="which N rows (default: 0)")
-    add("--batch-tokens", type=_positive, metavar="N", help="at once through the model; fewer take less memory")
+    add("--batch-tokens", type=positive, metavar="N", help="at once through the model; fewer take less memory")
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:

@@ -35,6 +35,38 @@ class Reply:
     unresolved: list[str]
 
 
+def open_api(base_url: str, api_key: str, http_client: httpx2.Client | None = None) -> openai.OpenAI:
+    """The API at an address. Raises ValueError for an address that is none."""
+    host = host_of(base_url)
+    if http_client is None and host in LOOPBACK:
+        # A proxy set for the outside world cannot reach this machine's loopback.
+        http_client = openai.DefaultHttpxClient(trust_env=False)
+    return openai.OpenAI(base_url=base_url, api_key=api_key, http_client=http_client)
+
+
+def first_model(api: openai.OpenAI) -> str:
+    """The name of the first model that the API lists. Raises ValueError if it lists none."""
+    served = api.models.list().data
+    if not served:
+        raise ValueError("The API lists no model; name the one it serves with --model.")
+    return served[0].id
+
+
+def sentence_of(error: openai.APIError, base_url: str) -> str:
+    """What went wrong at the API, and what to do, in one sentence."""
+    match error:
+        case openai.APIConnectionError():
+            return f"No API answers at {base_url}; start one with `make serve`, or name another with --base-url."
+        case openai.AuthenticationError():
+            return f"The API at {base_url} refuses the key; set API_KEY to the one it was started with."
+        case openai.NotFoundError():
+            return f"There is no API at {base_url}; its address usually ends in /v1."
+        case openai.APIStatusError():
+            return f"The API at {base_url} answered {error.status_code}: {error.response.text[:200]}"
+        case _:
+            return f"The API at {base_url} gave an answer that is none ({error.message})."
+
+
 class PersonaClient:
     """``PersonaClient(base_url, api_key, retriever).reply(messages, card)``.
 
@@ -53,11 +85,7 @@ class PersonaClient:
         model: str | None = None,
         http_client: httpx2.Client | None = None,
     ):
-        host = host_of(base_url)
-        if http_client is None and host in LOOPBACK:
-            # A proxy set for the outside world cannot reach this machine's loopback.
-            http_client = openai.DefaultHttpxClient(trust_env=False)
-        self._api = openai.OpenAI(base_url=base_url, api_key=api_key, http_client=http_client)
+        self._api = open_api(base_url, api_key, http_client)
         self._prompts = PromptBuilder(retriever, documents)
         self._model = model
 
@@ -67,15 +95,9 @@ class PersonaClient:
 
         Raises ValueError if the API lists none, or if it says ``persona@<identity>`` of another retriever than ours.
         """
-        name = self._model or self._first_model()
+        name = self._model or first_model(self._api)
         check_trained_with(name, self._prompts.retriever)
         return name
-
-    def _first_model(self) -> str:
-        served = self._api.models.list().data
-        if not served:
-            raise ValueError("The API lists no model; name the one it serves with --model.")
-        return served[0].id
 
     def reply(self, messages: Sequence[dict], card: Sequence[str], **options) -> Reply:
         """The persona's reply to the last of ``messages``.
@@ -156,14 +178,8 @@ def main() -> None:
         _fail(f"{arguments.retriever} cannot be read; make it with `make data`, or name another with --retriever.")
     except ValueError as error:
         _fail(str(error))
-    except openai.APIConnectionError:
-        _fail(f"No API answers at {arguments.base_url}; start one with `make serve`, or name another with --base-url.")
-    except openai.AuthenticationError:
-        _fail(f"The API at {arguments.base_url} refuses the key; set API_KEY to the one it was started with.")
-    except openai.NotFoundError:
-        _fail(f"There is no API at {arguments.base_url}; its address usually ends in /v1.")
-    except openai.APIStatusError as error:
-        _fail(f"The API at {arguments.base_url} answered {error.status_code}: {error.response.text[:200]}")
+    except openai.APIError as error:
+        _fail(sentence_of(error, arguments.base_url))
 
 
 def _fail(sentence: str) -> None:
