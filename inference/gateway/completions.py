@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ from inference.gateway.errors import KNOWN, RequestError, event
 from inference.gateway.repair import repair
 from inference.gateway.schemas import MESSAGES, ChatRequest
 from inference.gateway.store import Store, StoredConversation, Taken, Turn
+from inference.gateway.streams import all_of, chunk, merged
 from inference.layout import Layout
 from inference.memory import TooLong
 from inference.responder import Answer, Prepared, Question, Responder
@@ -53,7 +54,7 @@ class Completions:
     async def answer(self, request: ChatRequest, owner: str, header: str | None) -> dict:
         """The whole answer. Raises RequestError, TooLong or BackendError."""
         async with self._asked(request, owner, header) as asked:
-            answers = await _all([self._responder.answer(asked.prepared) for _ in range(request.n or 1)])
+            answers = await all_of([self._responder.answer(asked.prepared) for _ in range(request.n or 1)])
             await self._remember(asked, owner, answers)
         choices = [
             {"index": n, "message": {"role": "assistant", "content": a.text}, "finish_reason": a.finish_reason}
@@ -67,11 +68,11 @@ class Completions:
         async with AsyncExitStack() as stack:
             asked = await stack.enter_async_context(self._asked(request, owner, header))
             replies = [self._responder.stream(asked.prepared) for _ in range(request.n or 1)]
-            pieces = await stack.enter_async_context(aclosing(_merged(replies)))
+            pieces = await stack.enter_async_context(aclosing(merged(replies)))
             first = await anext(pieces)
             head = _head(request, "chat.completion.chunk")
             for index in range(len(replies)):
-                yield _chunk(head, index, {"role": "assistant", "content": ""})
+                yield chunk(head, index, {"role": "assistant", "content": ""})
             try:
                 async for line in self._events(request, owner, asked, head, first, pieces):
                     yield line
@@ -95,17 +96,17 @@ class Completions:
         replies = request.n or 1
         async for index, piece in all_pieces():
             if isinstance(piece, str):
-                yield _chunk(head, index, {"content": piece})
+                yield chunk(head, index, {"content": piece})
                 continue
             answers[index] = piece
             if len(answers) < replies:
-                yield _chunk(head, index, {}, piece.finish_reason)
+                yield chunk(head, index, {}, piece.finish_reason)
         last = index
         ordered = [answers[n] for n in range(replies)]
         await self._remember(asked, owner, ordered)  # before the client hears that all is well
         extras = asked.extras(ordered)
         apart = request.stream_options is not None and request.stream_options.include_usage
-        yield _chunk(head, last, {}, answers[last].finish_reason, {} if apart else extras)
+        yield chunk(head, last, {}, answers[last].finish_reason, {} if apart else extras)
         if apart:
             yield f"data: {json.dumps({**head, 'choices': [], **extras})}\n\n"
 
@@ -240,18 +241,6 @@ class _Asked:
         return found | ({"ignored": self.ignored} if self.ignored else {})
 
 
-async def _all(work: Sequence[Coroutine[None, None, Answer]]) -> list[Answer]:
-    """What all come to; the first error ends the others, which would keep the backend busy for nobody."""
-    if len(work) == 1:
-        return [await work[0]]
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except ExceptionGroup as errors:
-        raise errors.exceptions[0] from None
-    return [task.result() for task in tasks]
-
-
 def _stops(request: ChatRequest) -> list[str]:
     return [request.stop] if isinstance(request.stop, str) else request.stop or []
 
@@ -270,43 +259,3 @@ def _retrieval(answers: Sequence[Answer]) -> list[dict]:
 
 def _head(request: ChatRequest, kind: str) -> dict:
     return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": request.model}
-
-
-def _chunk(head: dict, index: int, delta: dict, finish_reason: str | None = None, extras: dict | None = None) -> str:
-    choice = {"index": index, "delta": delta, "finish_reason": finish_reason}
-    return f"data: {json.dumps({**head, 'choices': [choice], **(extras or {})})}\n\n"
-
-
-async def _merged(streams: Sequence[AsyncIterator]) -> AsyncIterator[tuple]:
-    """The items of all streams as they come, each with the number of its stream; the first error ends them all."""
-    if len(streams) == 1:
-        async with aclosing(streams[0]) as stream:
-            async for item in stream:
-                yield 0, item
-        return
-    queue: asyncio.Queue = asyncio.Queue()
-
-    async def pump(index: int, stream: AsyncIterator) -> None:
-        try:
-            async with aclosing(stream):
-                async for item in stream:
-                    await queue.put((index, item))
-            await queue.put((index, None))
-        except Exception as error:
-            await queue.put((index, error))  # raised by whoever reads
-
-    tasks = [asyncio.create_task(pump(index, stream)) for index, stream in enumerate(streams)]
-    try:
-        open_streams = len(streams)
-        while open_streams:
-            index, item = await queue.get()
-            if isinstance(item, Exception):
-                raise item
-            if item is None:
-                open_streams -= 1
-            else:
-                yield index, item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
