@@ -43,11 +43,11 @@ def test_a_backend_that_is_down_is_a_502_until_it_is_up(app_with, tmp_path, stre
 
 
 def test_a_slow_backend_is_a_504_whole_or_streamed(app_with):
-    client = app_with("--timeout", "0.3")
+    client = app_with("--timeout", "2")
     for stream in (False, True):
         started = time.monotonic()
-        assert "too long" in chat(client, user("WAIT 5 x"), **FIELDS, stream=stream, status=504)["error"]["message"]
-        assert time.monotonic() - started < 4
+        assert "too long" in chat(client, user("WAIT 60 x"), **FIELDS, stream=stream, status=504)["error"]["message"]
+        assert time.monotonic() - started < 30
         assert works(client)
 
 
@@ -125,7 +125,7 @@ def test_two_requests_on_one_conversation_at_once(gateway):
             return client.post("/v1/chat/completions", json=request).status_code
 
         with ThreadPoolExecutor(4) as pool:
-            statuses = sorted(pool.map(ask, [f"WAIT 1 reply {n}" for n in range(4)]))
+            statuses = sorted(pool.map(ask, [f"WAIT 3 reply {n}" for n in range(4)]))
         assert statuses == [200, 409, 409, 409]
         assert len(client.get("/v1/conversations/at-once").json()["turns"]) == 2
         assert ask("And now?") == 200
