@@ -47,12 +47,12 @@ serve: $(VENV) ## serve what CONFIG= trained at http://127.0.0.1:8000/v1; PORT=,
 # Counts tokens, to keep within the model's length: what training left beside the adapter, or the model's own.
 SERVE = llamafactory_configs/serve/$(CONFIG).yaml
 BASE = $(if $(wildcard $(SERVE)),$(shell sed -n 's/^model_name_or_path: *//p' $(SERVE)),$(error There is no $(SERVE); name another CONFIG=))
-SERVED = $(if $(wildcard saves/$(CONFIG)/tokenizer.json),saves/$(CONFIG),$(BASE))
+TOKENIZER = $(if $(wildcard saves/$(CONFIG)/tokenizer.json),saves/$(CONFIG),$(BASE))
 gateway: $(VENV) ## in front of `make serve`: persons as models, citations, a page, at http://127.0.0.1:8001
-	@$(RUN) -m inference.gateway --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(SERVED)" $(ARGS)
+	@$(RUN) -m inference.gateway --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(TOKENIZER)" $(ARGS)
 
 chat: $(VENV) ## talk in the terminal to a persona that `make serve` serves; ARGS="--card card.txt"
-	@$(RUN) -m inference.chat --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(SERVED)" $(ARGS)
+	@$(RUN) -m inference.chat --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(TOKENIZER)" $(ARGS)
 
 webui: $(VENV) ## LLaMA-Factory's web page, with our datasets in it, at http://127.0.0.1:7860
 	@$(RUN) -m llamafactory_configs.run webui

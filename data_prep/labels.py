@@ -3,13 +3,13 @@
 The labels were made by a language model that read the replies, not by people; ``label_files/README.md`` says how.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 from data_prep.errors import InputError
+from data_prep.json_lines import json_lines
 from data_prep.keys import conversation_key, reply_key
 from data_prep.placeholders import fill
 from data_prep.reader import Conversation, Turn
@@ -37,7 +37,7 @@ class Labelled:
 
 def labelled_replies(conversations: Iterable[Conversation], split: str) -> list[Labelled]:
     """The gold labels of ``train`` or ``valid`` joined to SPC: one labelled turn each, placeholders filled."""
-    rows = {row["key"]: row for _, row in _json_lines(LABELS / f"gold_{split}.jsonl")}
+    rows = {row["key"]: row for _, row in json_lines(LABELS / f"gold_{split}.jsonl")}
     joined = {}
     for conversation in conversations:
         turns = conversation.turns
@@ -52,7 +52,7 @@ def labelled_replies(conversations: Iterable[Conversation], split: str) -> list[
 
 def labelled_conversations(conversations: Iterable[Conversation], split: str) -> list[Labelled]:
     """The labels of whole conversations of ``train``, ``new_persona`` or ``valid``, joined to SPC and filled."""
-    rows = {row["key"]: row["used"] for _, row in _json_lines(LABELS / f"conversations_{split}.jsonl")}
+    rows = {row["key"]: row["used"] for _, row in json_lines(LABELS / f"conversations_{split}.jsonl")}
     return [
         Labelled(
             fill(conversation), {turn: _from_zero(used.get(str(turn), ())) for turn in range(len(conversation.turns))}
@@ -109,11 +109,11 @@ def read_gold(path: Path) -> list[GoldItem]:
     Raises InputError that names the file and the line, if it cannot be read.
     """
     items = []
-    for number, row in _json_lines(path):
+    for place, row in json_lines(path):
         try:
             items.append(_gold_item(row))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise InputError(f"{path}, line {number} is not an item of the gold format ({error!r}).") from None
+            raise InputError(f"{place} is not an item of the gold format ({error!r}).") from None
     if not items:
         raise InputError(f"{path} holds no item; it must be JSON Lines of the gold format.")
     return items
@@ -150,15 +150,3 @@ def _gold_item(row: dict) -> GoldItem:
 
 def _side(speaker: str) -> int:
     return SPEAKERS.index(speaker)
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, json.loads(line)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}, line {number} is not JSON ({error}).") from None

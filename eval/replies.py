@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from data_prep.errors import InputError
+from data_prep.json_lines import json_lines
 from data_prep.labellers.base import Labeller
 from data_prep.labellers.registry import LABELLERS
 from data_prep.reader import Conversation, Turn
@@ -56,17 +57,13 @@ class Line(BaseModel):
 
 def read_lines(path: Path) -> dict[str, Line]:
     """By id. Raises InputError that names the file and the line, if it cannot be read."""
-    found, place = {}, f"{path}, line 1"
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, text in enumerate(lines, start=1):
-                place = f"{path}, line {number}"
-                line = Line.model_validate_json(text)
-                found[line.id] = line
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}).") from None
-    except (UnicodeDecodeError, ValidationError):
-        raise InputError(f"{place} is none of eval.generation's; name a file that it wrote.") from None
+    found = {}
+    for place, row in json_lines(path):
+        try:
+            line = Line.model_validate(row)
+        except ValidationError:
+            raise InputError(f"{place} is none of eval.generation's; name a file that it wrote.") from None
+        found[line.id] = line
     return found
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.errors import InputError
+from data_prep.json_lines import json_lines
 from eval.intervals import mean, with_interval
 from eval.judge.pairwise import ORDERS, Verdicts, for_a
-from eval.judge.replies import Situation, json_lines, situation_of, text_of
+from eval.judge.replies import Situation, situation_of, text_of
 
 CHECK = Path(__file__).parents[1] / "judge_check.jsonl"
 OUTCOMES = ("win", "tie", "lose")

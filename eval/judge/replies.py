@@ -1,12 +1,12 @@
 """The replies that are judged, as JSON Lines: id, card, history, message, reply and reference, an object a line."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_prep.errors import InputError
+from data_prep.json_lines import json_lines
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,6 @@ def read_replies(path: Path) -> Replies:
         replies.situations[name] = situation
         replies.texts[name] = text_of(row, "reply", place)
     return replies
-
-
-def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """``FILE line N`` and the object of each line that is not blank. Raises InputError."""
-    try:
-        # Iteration splits at line feeds alone; splitlines would split inside of a text that holds U+2028.
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                row = json.loads(line)
-                json.dumps(row, ensure_ascii=False).encode()  # what could not be sent is told before anything is
-                if not isinstance(row, dict):
-                    raise InputError(f"{path} line {number} is no JSON object; write one object a line.")
-                yield f"{path} line {number}", row
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is no UTF-8 text; write it as UTF-8.") from None
-    except UnicodeEncodeError:
-        raise InputError(f"{path} line {number} holds half a character, a lone surrogate; write it whole.") from None
-    except (json.JSONDecodeError, RecursionError):
-        raise InputError(f"{path} line {number} is no JSON; write one object a line.") from None
 
 
 def text_of(row: Mapping[str, Any], name: str, place: str) -> str:

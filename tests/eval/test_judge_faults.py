@@ -8,7 +8,7 @@ def faults():
     other = [row("0", "a", message="Else?"), row("1", "b")]
     return {
         "no file": ([None], (), "cannot be read"),
-        "no JSON": (["{"], (), "line 1 is no JSON"),
+        "no JSON": (["{"], (), "line 1 is not JSON"),
         "a list": (["[]"], (), "line 1 is no JSON object"),
         "half a character": (['{"id": "\\ud83d"}'], (), "half a character"),
         "no text": ([[row("0", 3)]], (), "'reply' must be text, not 3"),
