@@ -19,9 +19,10 @@ from random import Random
 from data_prep.errors import InputError
 from data_prep.labellers.registry import LABELLERS
 from data_prep.placeholders import fill
+from data_prep.provenance import sha256
 from data_prep.reader import read_conversations
 from data_prep.samples import Sample, SampleSettings, make_samples
-from data_prep.sources import HELD_OUT
+from data_prep.sources import HELD_OUT, find_files
 from eval.arguments import positive
 from eval.retrieval import ORACLE
 from retrieval.base import RetrievalSettings, Retriever
@@ -145,6 +146,59 @@ def _oracle(sample: Sample) -> Retriever:
         for query, exchange in zip(queries, sample.exchanges, strict=True)
     }
     return OracleRetriever(answers, settings)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a system is asked: ``questions``, their ``samples`` with the facts of a retriever, and the record of it."""
+
+    questions: list[Question]
+    samples: list[Sample]
+    config: dict
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the questions, in order."""
+        return [question.id for question in self.questions]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A held-out split of SPC: the file that it is, and every question of it."""
+
+    name: str
+    path: Path
+    questions: list[Question]
+
+    def asked(self, count: int | None, seed: int, retriever: str) -> Asked:
+        """``count`` questions, or all. Raises InputError if there are fewer, ValueError as ``shown`` does."""
+        questions = draw(self.questions, count, seed)
+        samples, identity = shown(questions, retriever)
+        prompts = json.dumps([messages_of(sample) for sample in samples]).encode()
+        config = {
+            "retriever": retriever,
+            "retriever_identity": identity,
+            "split": self.name,
+            "seed": seed,
+            "samples": len(questions),
+            "input_sha256": {self.path.name: sha256(self.path)},
+            "sample_sha256": sample_hash(questions),
+            "prompts_sha256": hashlib.sha256(prompts).hexdigest(),
+        }
+        return Asked(questions, samples, config)
+
+
+def open_split(spc: str, name: str) -> Split:
+    """``name`` is ``valid`` or ``test``. Raises InputError if SPC is not at ``spc``, or cannot be read."""
+    path = find_files(spc)[name]
+    return Split(name, path, read_questions(path, name))
+
+
+def messages_of(sample: Sample) -> list[dict]:
+    """The prompt for the last reply of ``sample``, in OpenAI's form."""
+    roles = ("user", "assistant")
+    turns = [{"role": roles[number % 2], "content": turn} for number, turn in enumerate(sample.turns[:-1])]
+    return [{"role": "system", "content": SYSTEM}, *turns]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

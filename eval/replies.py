@@ -19,9 +19,9 @@ from data_prep.json_lines import json_lines
 from data_prep.labellers.base import Labeller
 from data_prep.labellers.registry import LABELLERS
 from data_prep.reader import Conversation, Turn
+from eval.answers import config_path
 from eval.citation_metrics import citation_statistics
 from eval.consistency import consistency_statistics
-from eval.generation import config_path
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, paired_differences
 from eval.judging import labeller_supports
 from eval.results import write_result

@@ -7,8 +7,9 @@ import pytest
 
 from data_prep.errors import InputError
 from data_prep.sources import find_files
-from eval.generation import ask, config_path, messages_of
-from eval.questions import draw, read_questions, sample_hash, shown
+from eval.answers import config_path
+from eval.generation import ask
+from eval.questions import draw, messages_of, read_questions, sample_hash, shown
 from tests.conftest import free_port, in_process, python_m
 from tests.inference.fake_openai import serving
 

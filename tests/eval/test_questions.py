@@ -9,8 +9,7 @@ from data_prep.labellers.registry import LABELLERS
 from data_prep.reader import Conversation, Turn, read_conversations
 from data_prep.samples import Exchange, Sample, SampleSettings
 from data_prep.sources import find_files
-from eval.generation import messages_of
-from eval.questions import Question, draw, read_questions, sample_hash, shown
+from eval.questions import Question, draw, messages_of, read_questions, sample_hash, shown
 from inference.prompts import PromptBuilder
 from retrieval.prompt import SYSTEM_PROMPTS
 from retrieval.registry import open_retriever
