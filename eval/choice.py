@@ -1,64 +1,43 @@
-"""hits@1: how often a model finds the true reply likelier than 19 others:
+"""What a model thinks of the true replies: their loss, and how often one is likelier than 19 others (hits@1):
 ``python -m eval.choice --model models/persona-tiny --spc sample --retriever small --out FILE.jsonl --json OUT``.
 
-The measure of ConvAI2 (Dinan et al. 2019, https://arxiv.org/abs/1902.00098), with distractors drawn from other
-conversations of the split. Candidates are ranked by perplexity, the mean nats per token, tokens that end the turn
-included, in the template of training. No candidate has marks, since only those of the true one would fit the facts;
-earlier replies in the prompt have theirs. By chance hits@1 is 1 / 20.
+The loss is that of the reply as training has it, with the marks of the facts shown, over its tokens outside of marks,
+those that end the turn included; in nats per token, as perplexity (exp of it), and per character of the reply, which
+compares models with different tokenizers.
 
-With a 95 % interval from a bootstrap over replies, also for the replies that use a fact of the card, by the labels
-that ship, and for those that do not.
+hits@1 is the measure of ConvAI2 (Dinan et al. 2019, https://arxiv.org/abs/1902.00098), with distractors drawn from
+other conversations of the split. Candidates are ranked by perplexity. None has marks, since only those of the true one
+would fit the facts; earlier replies in the prompt have theirs. By chance hits@1 is 1 / 20.
+
+With 95 % intervals from a bootstrap over replies, also over the replies alone that use a fact of the card, by the
+labels that ship. Started again, the command goes on after the last whole line of FILE.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm import tqdm
 
 from data_prep.errors import InputError
+from data_prep.json_lines import json_lines
+from data_prep.provenance import git_hash, sha256
 from data_prep.samples import Sample
-from data_prep.sources import find_files
+from eval.answers import answer_all
 from eval.arguments import positive
-from eval.intervals import RESAMPLES, SEED, cell, with_interval
-from eval.questions import SYSTEM, Question, add_options, draw, read_questions, sample_hash, shown
+from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, ratio
+from eval.questions import SYSTEM, Asked, Question, add_options, open_split
 from eval.results import write_result
+from retrieval.text import strip_marks
 
 if TYPE_CHECKING:
     from eval.teacher_forced import TeacherForced
 
 OTHERS = 19
-TOGETHER = 16  # questions whose candidates are sorted by length and batched together
-
-
-@dataclass(frozen=True)
-class Choice:
-    """How the candidates of a question fared.
-
-    ``candidates``: ids of the questions whose replies they are, the true one first; ``nats``: per token, of each.
-    """
-
-    id: str
-    uses_fact: bool
-    candidates: list[str]
-    nats: list[float]
-
-    @property
-    def rank(self) -> int:
-        """Of the true reply, from 1; one that is as likely goes before it, so that a model with no opinion fails."""
-        return sum(nats <= self.nats[0] for nats in self.nats)
-
-    def line(self) -> str:
-        """As a line of JSON Lines."""
-        nats = [round(value, 5) for value in self.nats]
-        return json.dumps({"id": self.id, "uses_fact": self.uses_fact, "rank": self.rank, "hit": self.rank == 1,
-                           "candidates": self.candidates, "nats_per_token": nats}) + "\n"  # fmt: skip
+USES_FACT = "_uses_fact"  # ends the names of measures over the replies that use a fact
 
 
 def candidates(question: Question, pool: Sequence[Question], seed: int) -> list[Question]:
@@ -76,45 +55,62 @@ def candidates(question: Question, pool: Sequence[Question], seed: int) -> list[
     raise InputError(f"Other conversations than that of {question.id} have fewer than {OTHERS} replies.")
 
 
-def choose(
-    scorer: "TeacherForced", questions: Sequence[Question], samples: Sequence[Sample], pool: Sequence[Question],
-    seed: int,
-) -> list[Choice]:  # fmt: skip
-    """How the candidates of each question fare. ``samples``: the questions' with facts; ``pool``: all questions."""
-    found = []
-    with tqdm(total=len(questions), desc="choice", unit="question") as bar:
-        for start in range(0, len(questions), TOGETHER):
-            group = questions[start : start + TOGETHER]
-            drawn = [candidates(question, pool, seed) for question in group]
-            prompts = [sample.turns[:-1] for sample in samples[start : start + TOGETHER]]
-            asked = [(prompt, one.reference) for prompt, each in zip(prompts, drawn, strict=True) for one in each]
-            scores = scorer.score_replies(SYSTEM, asked)
-            nats = [-float(score.log_probabilities.mean(dtype=np.float64)) for score in scores]
-            for number, (question, each) in enumerate(zip(group, drawn, strict=True)):
-                own = nats[number * (OTHERS + 1) : (number + 1) * (OTHERS + 1)]
-                uses_fact = bool(question.record["used"])
-                found.append(Choice(question.id, uses_fact, [one.id for one in each], own))
-            bar.update(len(group))
+def choose(scorer: "TeacherForced", question: Question, sample: Sample, pool: Sequence[Question], seed: int) -> dict:
+    """A line about ``question``, whose facts ``sample`` has; ``pool``: all questions.
+
+    ``rank``: of the true reply among the ``candidates``, ids of the questions whose replies they are, itself first; one
+    that is as likely goes before it, so that a model with no opinion fails. ``nats``, ``tokens``, ``characters``: of
+    the true reply, outside of marks.
+    """
+    from eval.mark_scores import align, outside_marks  # not before PyTorch is needed
+
+    drawn = candidates(question, pool, seed)
+    *prompt, true = sample.turns
+    trained, *scores = scorer.score_replies(SYSTEM, prompt, [true, *(one.reference for one in drawn)])
+    outside = outside_marks(true, align(scorer.tokenizer, true, trained.ids.tolist()))
+    per_token = [-float(score.log_probabilities.mean(dtype=np.float64)) for score in scores]
+    return {
+        "id": question.id,
+        "uses_fact": bool(question.record["used"]),
+        "nats": round(-float(trained.log_probabilities[outside].sum(dtype=np.float64)), 5),
+        "tokens": int(outside.sum()),
+        "characters": len(strip_marks(true)),
+        "rank": sum(nats <= per_token[0] for nats in per_token),
+        "candidates": [one.id for one in drawn],
+        "nats_per_token": [round(nats, 5) for nats in per_token],
+    }
+
+
+def _perplexity(nats: np.ndarray, tokens: np.ndarray, axis: int = -1) -> np.ndarray:
+    return np.exp(ratio(nats, tokens, axis))
+
+
+def choice_statistics(lines: Sequence[Mapping]) -> dict[str, Statistic]:
+    """Name to ``Statistic`` over lines of ``choose``: ``loss``, ``perplexity``, ``nats_per_character``, ``hits_at_1``,
+    and the same with ``USES_FACT`` behind, which are left out if no reply uses a fact."""
+    column = {name: np.array([line[name] for line in lines]) for name in ("nats", "tokens", "characters")}
+    hits = np.array([float(line["rank"] == 1) for line in lines])
+    uses_fact = np.array([float(line["uses_fact"]) for line in lines])
+    found = {}
+    for ending, weight in (("", np.ones_like(hits)), (USES_FACT, uses_fact)):
+        if weight.any():
+            nats, tokens, characters = (values * weight for values in column.values())
+            found[f"loss{ending}"] = Statistic(ratio, (nats, tokens))
+            found[f"perplexity{ending}"] = Statistic(_perplexity, (nats, tokens))
+            found[f"nats_per_character{ending}"] = Statistic(ratio, (nats, characters))
+            found[f"hits_at_1{ending}"] = Statistic(ratio, (hits * weight, weight))
     return found
 
 
-def _mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    return values.mean(axis)
+def choose_all(scorer: "TeacherForced", asked: Asked, pool: Sequence[Question], config: dict, out: Path) -> int:
+    """Append what ``out`` does not hold yet of the lines, and give how many it held before.
 
-
-def summarise(choices: Sequence[Choice]) -> dict[str, dict]:
-    """hits@1 with its interval and ``n``; a group of fewer than two replies is left out.
-
-    Raises InputError if there are fewer than two in all.
+    ``config``: what is written beside ``out``, along with ``asked.config``. Raises InputError as ``answer_all`` does.
     """
-    if len(choices) < 2:
-        raise InputError("hits@1 needs at least two replies; take more with --samples.")
-    groups = {"all": (True, False), "uses_fact": (True,), "uses_no_fact": (False,)}
-    hits = {
-        name: np.array([float(choice.rank == 1) for choice in choices if choice.uses_fact in members])
-        for name, members in groups.items()
-    }
-    return {name: with_interval(_mean, some) | {"n": len(some)} for name, some in hits.items() if len(some) > 1}
+    seed = asked.config["seed"]
+    pairs = list(zip(asked.questions, asked.samples, strict=True))
+    whole = {"git": git_hash()} | config | asked.config | {"others": OTHERS}
+    return answer_all(out, whole, asked.ids, lambda number: choose(scorer, *pairs[number], pool, seed))
 
 
 def main() -> None:
@@ -128,30 +124,33 @@ def main() -> None:
     add("--template", default=TEMPLATE, help=f"of LLaMA-Factory, as in training (default: {TEMPLATE})")
     add_options(parser)
     add("--batch-tokens", type=positive, metavar="N", help="at once through the model; fewer take less memory")
-    add("--out", type=Path, required=True, metavar="FILE", help="where to write each choice, JSON Lines")
+    add("--out", type=Path, required=True, metavar="FILE", help="JSON Lines; started again, the command goes on there")
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
-        path = find_files(arguments.spc)[arguments.split]
-        pool = read_questions(path, arguments.split)
-        questions = draw(pool, arguments.samples, arguments.seed)
-        samples, identity = shown(questions, arguments.retriever)
+        split = open_split(arguments.spc, arguments.split)
+        asked = split.asked(arguments.samples, arguments.seed, arguments.retriever)
+        if len(asked.questions) < 2:
+            raise InputError("An interval needs at least two replies; take more with --samples.")
         scorer = TeacherForced(arguments.model, arguments.adapter, arguments.template, arguments.batch_tokens)
-        choices = choose(scorer, questions, samples, pool, arguments.seed)
-        hits = summarise(choices)
+        weights = weight_files(arguments.model, arguments.adapter)
+        config = {name: getattr(arguments, name) for name in ("model", "adapter", "template")}
+        config |= {"weights_sha256": {file.name: sha256(file) for file in weights}}
+        config |= {"device": scorer.device.type, "dtype": str(scorer.dtype)}
+        choose_all(scorer, asked, split.questions, config, arguments.out)
+        lines = [line for _, line in json_lines(arguments.out)]
     except (InputError, ValueError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text("".join(choice.line() for choice in choices), encoding="utf-8")
-    asked = {name: value for name, value in vars(arguments).items() if name not in ("out", "json", "spc")}
-    config = asked | {"retriever_identity": identity, "sample_sha256": sample_hash(questions), "others": OTHERS,
-                      "device": scorer.device.type, "dtype": str(scorer.dtype),
-                      "resamples": RESAMPLES, "bootstrap_seed": SEED}  # fmt: skip
-    inputs = [path, *weight_files(arguments.model, arguments.adapter)]
-    write_result(arguments.json, config, inputs, {"chance": 1 / (OTHERS + 1), "hits_at_1": hits})
-    for name, measure in hits.items():
-        print(f"hits@1  {name:14}{cell(measure)}   n={measure['n']:,}")
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    measures = intervals(choice_statistics(lines))
+    config |= asked.config | {"others": OTHERS, "resamples": RESAMPLES, "bootstrap_seed": SEED}
+    counts = {"n": len(lines), "n_uses_fact": sum(line["uses_fact"] for line in lines)}
+    write_result(arguments.json, config, [split.path, *weights], counts | {"measures": measures})
+    for name, measure in measures.items():
+        print(f"{name:32}{cell(measure)}")
 
 
 if __name__ == "__main__":

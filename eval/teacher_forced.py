@@ -4,6 +4,7 @@ Token ids, and which of them carry loss, are those of training: LLaMA-Factory's 
 """
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from llamafactory.extras.constants import IGNORE_INDEX
 from peft import PeftModel
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
@@ -33,10 +35,12 @@ class Encoded:
 class Scores:
     """A reply of n tokens, those that end the turn included.
 
-    ``log_probabilities``: of the true tokens, in nats, (n,). ``best``: the ids of the most likely tokens, (n,).
+    ``ids``: the true tokens, (n,). ``log_probabilities``: of these, in nats, (n,). ``best``: the ids of the most likely
+    tokens, (n,).
     ``watched``: the log-probabilities of w tokens asked for, in nats, (n, w).
     """
 
+    ids: np.ndarray
     log_probabilities: np.ndarray
     best: np.ndarray
     watched: np.ndarray
@@ -90,13 +94,29 @@ class TeacherForced:
                 bar.update(len(batch))
         return found
 
-    def score_replies(self, system: str, asked: Sequence[tuple[Sequence[str], str]]) -> list[Scores]:
-        """The scores of single replies. ``asked``: the turns up to a message, user's first, and a reply to it."""
-        conversations = []
-        for prompt, reply in asked:
-            encoded = self.encode([*prompt, reply], system)
-            conversations.append(Encoded(encoded.ids, encoded.replies[-1:]))
-        return [replies[-1] for replies in self.score(conversations)]
+    @torch.inference_mode()
+    def score_replies(self, system: str, prompt: Sequence[str], replies: Sequence[str]) -> list[Scores]:
+        """The scores of several replies to one message. ``prompt``: the turns up to it, the user's first.
+
+        The prompt goes through the model once, whose keys and values all replies then look back at.
+        """
+        encoded = [self.encode([*prompt, reply], system) for reply in replies]
+        start = encoded[0].replies[-1].start - 1  # the last token of the prompt predicts the first of the reply
+        before = encoded[0].ids[:start]
+        if any(one.ids[:start] != before for one in encoded):
+            raise AssertionError("the tokens of the prompt depend on the reply")
+        shared = self.model(torch.tensor([before]).to(self.device), use_cache=True, logits_to_keep=1).past_key_values
+        rests = [one.ids[start : one.replies[-1].stop] for one in encoded]
+        found: dict[int, Scores] = {}
+        for batch in self._batches([len(rest) for rest in rests]):
+            ids = _padded([rests[number] for number in batch])
+            past = deepcopy(shared)
+            past.batch_repeat_interleave(len(batch))
+            logits = self.model(ids.to(self.device), past_key_values=past).logits
+            for row, number in enumerate(batch):
+                true = ids[row, 1 : len(rests[number])]
+                found[number] = Scores(*_columns(logits[row, : len(true)], true, ()))
+        return [found[number] for number in range(len(replies))]
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of conversations of like length, the longest first: a lack of memory shows at once."""
@@ -111,25 +131,33 @@ class TeacherForced:
 
     @torch.inference_mode()
     def _score_batch(self, conversations: Sequence[Encoded], watched: Sequence[int]) -> list[list[Scores]]:
-        length = max(len(conversation.ids) for conversation in conversations)
-        # Padding stands on the right, where no token of a conversation looks: a mask would change the speed only.
-        ids = torch.zeros((len(conversations), length), dtype=torch.long)
-        for number, conversation in enumerate(conversations):
-            ids[number, : len(conversation.ids)] = torch.tensor(conversation.ids)
+        ids = _padded([conversation.ids for conversation in conversations])
         # The token at a place is predicted at the place before; only those places go through the output layer.
         before = [torch.tensor([place - 1 for reply in c.replies for place in reply]) for c in conversations]
         kept = torch.unique(torch.cat(before))
         logits = self.model(ids.to(self.device), use_cache=False, logits_to_keep=kept.to(self.device)).logits
         found = []
         for number, conversation in enumerate(conversations):
-            row = logits[number, torch.searchsorted(kept, before[number]).to(self.device)].float()
-            true = ids[number, before[number] + 1].to(self.device)
-            norm = row.logsumexp(-1, keepdim=True)
-            columns = [row.gather(-1, true[:, None])[:, 0] - norm[:, 0], row.argmax(-1), row[:, list(watched)] - norm]
+            row = logits[number, torch.searchsorted(kept, before[number]).to(self.device)]
+            columns = _columns(row, ids[number, before[number] + 1], watched)
             ends = np.cumsum([len(reply) for reply in conversation.replies])[:-1]
-            parts = (np.split(column.cpu().numpy(), ends) for column in columns)
+            parts = (np.split(column, ends) for column in columns)
             found.append([Scores(*part) for part in zip(*parts, strict=True)])
         return found
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    """As one tensor. Padding stands on the right, where no token looks: a mask would change the speed only."""
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
+
+
+def _columns(logits: torch.Tensor, true: torch.Tensor, watched: Sequence[int]) -> list[np.ndarray]:
+    """What ``Scores`` hold, of n places. ``logits``: (n, vocabulary); ``true``: ids of the tokens there, (n,)."""
+    logits = logits.float()
+    norm = logits.logsumexp(-1, keepdim=True)
+    of_true = logits.gather(-1, true.to(logits.device)[:, None]) - norm
+    columns = (true, of_true[:, 0], logits.argmax(-1), logits[:, list(watched)] - norm)
+    return [column.cpu().numpy() for column in columns]
 
 
 def _load(model: str, adapter: str | None, dtype: torch.dtype) -> PreTrainedModel | PeftModel:

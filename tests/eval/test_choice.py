@@ -4,11 +4,16 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from data_prep.errors import InputError
 from data_prep.sources import find_files
-from eval.choice import OTHERS, Choice, candidates, choose, summarise
+from eval.answers import config_path
+from eval.choice import OTHERS, candidates, choice_statistics, choose
+from eval.intervals import intervals
+from eval.mark_scores import align, outside_marks
 from eval.questions import SYSTEM, draw, read_questions, sample_hash, shown
+from retrieval.text import strip_marks
 from tests.conftest import ROOT, in_process
 
 MODEL = str(ROOT / "models" / "persona-tiny")
@@ -17,17 +22,20 @@ MODEL = str(ROOT / "models" / "persona-tiny")
 class Stub:
     """A scorer: ``nats(prompt, reply)`` a token. ``asked``: what it was asked."""
 
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+
     def __init__(self, nats):
         self.nats, self.asked = nats, []
 
-    def score_replies(self, system, asked):
+    def score_replies(self, system, prompt, replies):
         assert system == SYSTEM
-        self.asked += asked
-        lengths = [1 + len(reply) % 7 for _, reply in asked]
-        return [
-            SimpleNamespace(log_probabilities=np.full(length, -self.nats(prompt, reply), np.float32))
-            for length, (prompt, reply) in zip(lengths, asked, strict=True)
-        ]
+        self.asked.append((prompt, replies))
+        found = []
+        for reply in replies:
+            ids = np.array(self.tokenizer(f"{reply}<|im_end|>\n", add_special_tokens=False)["input_ids"])
+            of_each = np.full(len(ids), -self.nats(prompt, reply), np.float32)
+            found.append(SimpleNamespace(ids=ids, log_probabilities=of_each))
+        return found
 
 
 def by_chance(prompt, reply):
@@ -39,8 +47,12 @@ def pool():
     return read_questions(find_files("sample")["train"], "train")
 
 
-def hits(choices):
-    return summarise(choices)["all"]["value"]
+def choose_each(stub, questions, samples, pool, seed=0):
+    return [choose(stub, *pair, pool, seed) for pair in zip(questions, samples, strict=True)]
+
+
+def hits(lines):
+    return intervals(choice_statistics(lines))["hits_at_1"]["value"]
 
 
 def test_a_model_that_knows_the_true_reply_is_always_right_and_others_are_not(pool):
@@ -48,40 +60,65 @@ def test_a_model_that_knows_the_true_reply_is_always_right_and_others_are_not(po
     samples, _ = shown(questions, "small")
     truths = {(json.dumps(s.turns[:-1]), q.reference) for q, s in zip(questions, samples, strict=True)}
     known = Stub(lambda prompt, reply: 1.0 if (json.dumps(prompt), reply) in truths else 2.0)
-    assert hits(choose(known, questions, samples, pool, seed=0)) == 1
+    assert hits(choose_each(known, questions, samples, pool)) == 1
     wrong = Stub(lambda prompt, reply: 2.0 if (json.dumps(prompt), reply) in truths else 1.0)
-    found = choose(wrong, questions, samples, pool, seed=0)
-    assert (hits(found), {choice.rank for choice in found}) == (0, {OTHERS + 1})
-    assert hits(choose(Stub(lambda prompt, reply: 1.0), questions, samples, pool, seed=0)) == 0
+    found = choose_each(wrong, questions, samples, pool)
+    assert (hits(found), {line["rank"] for line in found}) == (0, {OTHERS + 1})
+    assert hits(choose_each(Stub(lambda prompt, reply: 1.0), questions, samples, pool)) == 0
 
 
 def test_chance_is_one_in_twenty(pool):
     samples, _ = shown(pool, "none")
-    found = choose(Stub(by_chance), pool, samples, pool, seed=0)
+    found = choose_each(Stub(by_chance), pool, samples, pool)
     assert len(found) == len(pool) > 500
     assert abs(hits(found) - 0.05) < 0.02
-    assert abs(np.mean([choice.rank for choice in found]) - 10.5) < 0.7
-    groups = summarise(found)
-    assert groups["all"]["n"] == groups["uses_fact"]["n"] + groups["uses_no_fact"]["n"]
-    assert groups["all"]["low"] <= groups["all"]["value"] <= groups["all"]["high"]
+    assert abs(np.mean([line["rank"] for line in found]) - 10.5) < 0.7
+    measures = intervals(choice_statistics(found))
+    assert all(measure["low"] <= measure["value"] <= measure["high"] for measure in measures.values())
+    parts = [[line for line in found if line["uses_fact"] is uses] for uses in (True, False)]
+    assert measures["hits_at_1_uses_fact"]["value"] == pytest.approx(hits(parts[0]), abs=1e-4)
+    assert not any("uses_fact" in name for name in choice_statistics(parts[1]))
 
 
 def test_the_candidates_are_of_other_conversations_unlike_and_without_marks(pool):
     questions = draw(pool, 20, seed=1)
     samples, _ = shown(questions, "oracle")
     stub = Stub(by_chance)
-    choices = choose(stub, questions, samples, pool, seed=0)
+    lines = choose_each(stub, questions, samples, pool)
     replies = {question.id: question for question in pool}
     assert any("[P" in turn for sample in samples for turn in sample.turns[1::2])
-    for number, (question, sample, choice) in enumerate(zip(questions, samples, choices, strict=True)):
-        asked = stub.asked[20 * number : 20 * number + 20]
-        assert {json.dumps(prompt) for prompt, _ in asked} == {json.dumps(sample.turns[:-1])}
-        assert [replies[one].reference for one in choice.candidates] == [reply for _, reply in asked]
-        assert len({reply for _, reply in asked}) == 20
-        assert not any("[P" in reply for _, reply in asked)
-        assert asked[0][1] == question.reference
-        assert all(replies[one].sample.row != question.sample.row for one in choice.candidates[1:])
-        assert choice.nats == pytest.approx([by_chance(prompt, reply) for prompt, reply in asked])
+    for question, sample, line, (prompt, asked) in zip(questions, samples, lines, stub.asked, strict=True):
+        assert prompt == sample.turns[:-1]
+        assert asked[0] == sample.turns[-1]
+        assert [replies[one].reference for one in line["candidates"]] == asked[1:]
+        assert len({*asked[1:]}) == 20
+        assert not any("[P" in reply for reply in asked[1:])
+        assert asked[1] == question.reference
+        assert all(replies[one].sample.row != question.sample.row for one in line["candidates"][1:])
+        assert line["nats_per_token"] == pytest.approx([by_chance(prompt, reply) for reply in asked[1:]], abs=1e-5)
+
+
+def test_the_loss_is_of_the_reply_as_trained_outside_of_marks(pool):
+    questions = draw(pool, 60, seed=2)
+    samples, _ = shown(questions, "oracle")
+    lines = choose_each(Stub(lambda prompt, reply: 2.0), questions, samples, pool)
+    marked = 0
+    for question, sample, line in zip(questions, samples, lines, strict=True):
+        reply = sample.turns[-1]
+        assert line["nats"] == pytest.approx(2.0 * line["tokens"])
+        plain = Stub.tokenizer(f"{question.reference}<|im_end|>\n", add_special_tokens=False)["input_ids"]
+        assert line["characters"] == len(question.reference) == len(strip_marks(reply))
+        # A mark between two sentences can keep apart what is one token without it.
+        assert len(plain) <= line["tokens"] <= len(plain) + reply.count("[P")
+        marked += "[P" in reply
+    assert marked > 10
+    measures = intervals(choice_statistics(lines))
+    assert measures["loss"] == measures["loss_uses_fact"] == dict.fromkeys(("value", "low", "high"), 2.0)
+    assert measures["perplexity"]["value"] == pytest.approx(np.exp(2), abs=1e-4)
+    characters = sum(line["characters"] for line in lines)
+    assert measures["nats_per_character"]["value"] == pytest.approx(
+        sum(line["nats"] for line in lines) / characters, abs=1e-4
+    )
 
 
 def test_they_depend_on_seed_and_question_alone(pool):
@@ -90,13 +127,11 @@ def test_they_depend_on_seed_and_question_alone(pool):
     assert len({tuple(ids(*some)[1:]) for some in ((pool[0], pool, 0), (pool[0], pool, 1), (pool[1], pool, 0))}) == 3
 
 
-def test_too_few_candidates_or_replies_are_refused(pool):
+def test_too_few_candidates_are_refused(pool):
     own = [question for question in pool if question.sample.row == pool[0].sample.row]
     others = [question for question in pool if question.sample.row != pool[0].sample.row]
     with pytest.raises(InputError, match="fewer than 19"):
         candidates(pool[0], [*own, *others[:18]], 0)
-    with pytest.raises(InputError, match="at least two"):
-        summarise([Choice("test-0-1", True, ["test-0-1"], [1.0])])
 
 
 def command(tmp_path, *arguments):
@@ -117,18 +152,41 @@ def test_the_command_ranks_by_the_model_s_own_perplexity(tmp_path):
     pool = read_questions(find_files("sample")["test"], "test")
     questions = draw(pool, 3, seed=0)
     assert [line["id"] for line in lines] == [question.id for question in questions]
-    assert result["hits_at_1"]["all"]["n"] == 3
-    assert result["hits_at_1"]["all"]["value"] == pytest.approx(np.mean([line["hit"] for line in lines]), abs=1e-3)
+    assert (result["n"], result["n_uses_fact"]) == (3, sum(bool(question.record["used"]) for question in questions))
+    expected = np.mean([line["rank"] == 1 for line in lines])
+    assert result["measures"]["hits_at_1"]["value"] == pytest.approx(expected, abs=1e-3)
     assert result["config"]["sample_sha256"] == sample_hash(questions)
     assert {"git", "input_sha256"} <= set(result)
-    assert f"{result['hits_at_1']['all']['value']:.3f}" in done.stdout
+    assert f"{result['measures']['hits_at_1']['value']:.3f}" in done.stdout
     replies = {question.id: question.reference for question in pool}
     [sample], _ = shown(questions[:1], "small")
     texts = [replies[one] for one in lines[0]["candidates"]]
-    scores = TeacherForced(MODEL).score_replies(SYSTEM, [(sample.turns[:-1], text) for text in texts])
-    nats = [-score.log_probabilities.mean() for score in scores]
+    scorer = TeacherForced(MODEL)
+    # Each conversation goes through the model alone and whole.
+    whole = lambda reply: scorer.score([scorer.encode([*sample.turns[:-1], reply], SYSTEM)])[0][-1]  # noqa: E731
+    nats = [-whole(text).log_probabilities.mean() for text in texts]
     assert lines[0]["nats_per_token"] == pytest.approx(nats, abs=1e-3)
     assert lines[0]["rank"] == 1 + sum(other < nats[0] for other in nats[1:])
+    true = sample.turns[-1]
+    trained = whole(true)
+    outside = outside_marks(true, align(scorer.tokenizer, true, trained.ids.tolist()))
+    assert lines[0]["nats"] == pytest.approx(-trained.log_probabilities[outside].sum(), abs=1e-2)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_to_the_same_file(tmp_path):
+    assert command(tmp_path).returncode == 0
+    out, result = tmp_path / "choices.jsonl", tmp_path / "result.json"
+    before = out.read_bytes(), result.read_bytes()
+    first, second, _ = out.read_bytes().splitlines(keepends=True)
+    out.write_bytes(first + second[:40])
+    assert command(tmp_path).returncode == 0
+    assert (out.read_bytes(), result.read_bytes()) == before
+    other = command(tmp_path, "--seed", "1")
+    assert (other.returncode, out.read_bytes()) == (2, before[0])
+    assert "begun with seed 0, not 1" in other.stderr
+    config_path(out).unlink()
+    assert command(tmp_path).returncode == 2
 
 
 @pytest.mark.slow

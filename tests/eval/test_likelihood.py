@@ -184,8 +184,11 @@ def test_watched_tokens_and_single_replies_have_the_same_log_probabilities(score
     whole = scorer.encode(turns, system)
     watched = sorted({whole.ids[place] for reply in whole.replies for place in reply})
     (replies,) = scorer.score([whole], watched)
-    prompts = [(turns[:number], turns[number]) for number in range(1, len(turns), 2)]
-    for place, reply, alone in zip(whole.replies, replies, scorer.score_replies(system, prompts), strict=True):
+    for number, (place, reply) in enumerate(zip(whole.replies, replies, strict=True)):
+        # Among others, of which some are longer and some go through the model in another batch.
+        others = [turn for turn in turns[1::2] if turn != turns[2 * number + 1]]
+        alone = scorer.score_replies(system, turns[: 2 * number + 1], [*others, turns[2 * number + 1], "Yes."])[-2]
+        assert (alone.ids == [whole.ids[token] for token in place]).all()
         true = [watched.index(whole.ids[token]) for token in place]
         assert np.allclose(reply.watched[np.arange(len(true)), true], reply.log_probabilities, atol=1e-5)
         assert np.allclose(alone.log_probabilities, reply.log_probabilities, atol=1e-4)
