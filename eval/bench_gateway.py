@@ -10,10 +10,8 @@ import argparse
 import json
 import os
 import platform
-import socket
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,14 +31,13 @@ from eval.load import Answer, load, post
 from eval.results import write_result
 from eval.stand_in import SECONDS, events, reply_to
 from inference.citations import MarkFilter
-from inference.demo import answers, child
 from inference.prompts import PromptBuilder
+from inference.serving import NotServed, free_port, server
 from retrieval.registry import open_retriever, save_retriever
 
 CLIENTS = (1, 16, 64)
 MODES = ("plain", "streamed")
 SIDES = ("direct", "gateway")
-SECONDS_TO_START = 120
 HOST = "127.0.0.1"
 TURNS = 5  # of a conversation: three messages and two replies
 SAMPLES = 0.2  # seconds between two looks at the memory
@@ -169,33 +166,24 @@ def servers(asks: Asks, seconds: float) -> Iterator[Servers]:
     """Both in processes of their own, until the block ends. ``seconds``: of an answer of the stand-in."""
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        direct, gateway = (HOST, _free_port()), (HOST, _free_port())
+        direct, gateway = (HOST, free_port()), (HOST, free_port())
         arguments = ("--port", str(direct[1]), "--seconds", str(seconds))
-        stand_in = stack.enter_context(child("eval.stand_in", *arguments, log=folder / "stand_in.log"))
-        _wait(stand_in, direct, folder / "stand_in.log")
+        stack.enter_context(server("eval.stand_in", *arguments, url=_models(direct), log=folder / "stand_in.log"))
         asks.save_retriever(folder / "retriever.json")
         arguments = (
             "--backend", f"http://{HOST}:{direct[1]}/v1", "--port", str(gateway[1]),
             "--retriever", str(folder / "retriever.json"), "--tokenizer", "models/persona-tiny",
             "--store", str(folder / "store.sqlite"),
         )  # fmt: skip
-        process = stack.enter_context(child("inference.gateway", *arguments, log=folder / "gateway.log"))
-        _wait(process, gateway, folder / "gateway.log")
+        process = stack.enter_context(
+            server("inference.gateway", *arguments, url=_models(gateway), log=folder / "gateway.log")
+        )
         asks.put_cards(f"http://{HOST}:{gateway[1]}")
         yield Servers(direct, gateway, psutil.Process(process.pid), seconds)
 
 
-def _free_port() -> int:
-    with socket.create_server((HOST, 0)) as probe:
-        return probe.getsockname()[1]
-
-
-def _wait(process, address: tuple[str, int], log: Path) -> None:
-    deadline = time.monotonic() + SECONDS_TO_START
-    while not answers(f"http://{address[0]}:{address[1]}/v1/models"):
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"A server did not start:\n{log.read_text(encoding='utf-8')[-2000:]}")
-        time.sleep(0.1)
+def _models(address: tuple[str, int]) -> str:
+    return f"http://{address[0]}:{address[1]}/v1/models"
 
 
 def compare(asks: Asks, there: Servers, mode: str, clients: int, requests: int, rounds: int) -> dict:
@@ -336,7 +324,10 @@ def main() -> None:
     if arguments.seconds < 0 or arguments.requests < 1 or arguments.per_client < 1:
         print("--requests and --per-client must be at least 1, and --seconds not negative.", file=sys.stderr)
         sys.exit(2)
-    result = measure(arguments.seconds, arguments.requests, arguments.per_client)
+    try:
+        result = measure(arguments.seconds, arguments.requests, arguments.per_client)
+    except NotServed as failure:
+        sys.exit(str(failure))
     result |= {"cores": os.cpu_count(), "python": platform.python_version()}
     config = {"seconds": arguments.seconds, "requests": arguments.requests, "per_client": arguments.per_client,
               "clients": CLIENTS, "turns": TURNS, "pieces": len(events(reply_to(0))) - 1}  # fmt: skip

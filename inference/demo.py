@@ -6,28 +6,20 @@ runs. Everything lands in ``saves/demo``; ``data/`` and other runs stay as they 
 """
 
 import argparse
-import ctypes
 import json
 import os
-import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from inference.card_file import EXAMPLE
 from inference.client import PersonaClient, Reply, format_reply
+from inference.serving import NotServed, child, command, end_as_by_ctrl_c, model_api
 from retrieval.registry import load_retriever
 
 FOLDER = Path("saves/demo")
-SECONDS_TO_START = 180
 
 QUESTIONS = ["Do you have a dog or a cat?", "Do you work every morning?", "Do you play in a band, or do you work?"]
 
@@ -38,19 +30,17 @@ class StepFailed(Exception):
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m inference.demo", description=__doc__.split("\n")[0]).parse_args()
-    # A closed terminal or a plain kill ends the demo the way Ctrl-C does: through every `finally`.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(130))
+    end_as_by_ctrl_c()
     try:
         print(demo(FOLDER))
-    except StepFailed as failure:
+    except (StepFailed, NotServed) as failure:
         sys.exit(str(failure))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
 def demo(folder: Path) -> str:
-    """Run all steps and return the closing page, which is also in ``page.txt``. Raises StepFailed."""
+    """Run all steps and return the closing page, which is also in ``page.txt``. Raises StepFailed, NotServed."""
     started = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -59,7 +49,7 @@ def demo(folder: Path) -> str:
     step("2/4  LLaMA-Factory trains persona-tiny on them")
     train(folder)
     step("3/4  LLaMA-Factory's API serves it")
-    with api(folder / "model", folder / "api.log") as base_url:
+    with model_api("tiny/full", f"model_name_or_path={folder / 'model'}", log=folder / "api.log") as base_url:
         step("4/4  Three questions through the client")
         replies = ask(base_url, folder / "data" / "retriever.json")
     page = closing_page(replies, folder, time.monotonic() - started)
@@ -69,12 +59,6 @@ def demo(folder: Path) -> str:
 
 def step(title: str) -> None:
     print(f"\n== {title}", flush=True)
-
-
-def command(module: str, *arguments: str) -> list[str]:
-    """The command line of one of our modules; printed, so that it can be run again by hand."""
-    print(f"$ {shlex.join(['python', '-m', module, *arguments])}", flush=True)
-    return [sys.executable, "-m", module, *arguments]
 
 
 def run(module: str, *arguments: str) -> None:
@@ -112,68 +96,6 @@ def last_progress(path: Path) -> str | None:
             done, total = entry["current_steps"], entry["total_steps"]
             return f"step {done:4d} of {total}   loss {entry['loss']:.3f}   {entry['remaining_time']} left"
     return None
-
-
-@contextmanager
-def api(model: Path, log: Path) -> Iterator[str]:
-    """Serve ``model`` on a free port, wait until it answers, give its base URL; it ends with the block."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    base_url = f"http://127.0.0.1:{port}/v1"
-    arguments = ("serve", "tiny/full", f"model_name_or_path={model}")
-    with child("llamafactory_configs.run", *arguments, log=log, env={"API_PORT": str(port)}) as process:
-        print(f"  waiting for {base_url} ", end="", flush=True)
-        deadline = time.monotonic() + SECONDS_TO_START
-        while not answers(f"{base_url}/models"):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise StepFailed(f"The API did not start; its output is in {log}.")
-            print(".", end="", flush=True)
-            time.sleep(1)
-        print(" up", flush=True)
-        yield base_url
-
-
-def answers(url: str) -> bool:
-    """Whether something answers at ``url``, whatever it says (an API_KEY in the environment makes it say 401)."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        opener.open(url, timeout=5).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def child(module: str, *arguments: str, log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen]:
-    """Run a module in the background, output to ``log``; it is ended with the block, whatever happens."""
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command(module, *arguments),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | (env or {}),
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-
-def die_with_parent() -> None:
-    """Linux only: have the kernel end this process when the demo is killed outright (no `finally` runs then)."""
-    if sys.platform == "linux":
-        PR_SET_PDEATHSIG = 1  # prctl(2)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def ask(base_url: str, retriever: Path) -> list[Reply]:

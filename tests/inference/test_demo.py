@@ -1,15 +1,13 @@
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from inference.demo import QUESTIONS
 from tests.conftest import ROOT
+from tests.inference.test_serving import listening
 
 pytestmark = pytest.mark.slow
 
@@ -39,40 +37,3 @@ def test_the_demo_ends_with_its_page(tmp_path):
     assert len(steps) >= 5
     port = int(re.search(r"waiting for http://127\.0\.0\.1:(\d+)", done.stdout)[1])
     assert not listening(port)
-
-
-def listening(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-SERVE = """
-import signal, sys, time
-from pathlib import Path
-from inference.demo import api
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
-with api(Path("models/persona-tiny"), Path(sys.argv[1])) as base_url:
-    print(base_url, flush=True)
-    time.sleep(600)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_api_ends_with_the_demo_however_it_is_ended(tmp_path, number):
-    if number == signal.SIGKILL and sys.platform != "linux":
-        pytest.skip("only Linux ends the children of a process that is killed outright")
-    command = [sys.executable, "-c", SERVE, str(tmp_path / "api.log")]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    printed = ""
-    while "up\n" not in printed:
-        line = process.stdout.readline()
-        assert line, "the API did not come up"
-        printed += line
-    port = int(re.search(r"127\.0\.0\.1:(\d+)", printed)[1])
-    assert listening(port)
-    process.send_signal(number)
-    process.wait(timeout=30)
-    deadline = time.monotonic() + 20
-    while listening(port):
-        assert time.monotonic() < deadline, "the API outlived the demo"
-        time.sleep(0.2)
