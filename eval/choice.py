@@ -15,7 +15,7 @@ labels that ship. Started again, the command goes on after the last whole line o
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -102,7 +102,9 @@ def choice_statistics(lines: Sequence[Mapping]) -> dict[str, Statistic]:
     return found
 
 
-def choose_all(scorer: "TeacherForced", asked: Asked, pool: Sequence[Question], config: dict, out: Path) -> int:
+def choose_all(
+    scorer: "Callable[[], TeacherForced]", asked: Asked, pool: Sequence[Question], config: dict, out: Path
+) -> int:
     """Append what ``out`` does not hold yet of the lines, and give how many it held before.
 
     ``config``: what is written beside ``out``, along with ``asked.config``. Raises InputError as ``answer_all`` does.
@@ -110,7 +112,7 @@ def choose_all(scorer: "TeacherForced", asked: Asked, pool: Sequence[Question], 
     seed = asked.config["seed"]
     pairs = list(zip(asked.questions, asked.samples, strict=True))
     whole = {"git": git_hash()} | config | asked.config | {"others": OTHERS}
-    return answer_all(out, whole, asked.ids, lambda number: choose(scorer, *pairs[number], pool, seed))
+    return answer_all(out, whole, asked.ids, lambda number: choose(scorer(), *pairs[number], pool, seed))
 
 
 def main() -> None:
@@ -137,7 +139,7 @@ def main() -> None:
         config = {name: getattr(arguments, name) for name in ("model", "adapter", "template")}
         config |= {"weights_sha256": {file.name: sha256(file) for file in weights}}
         config |= {"device": scorer.device.type, "dtype": str(scorer.dtype)}
-        choose_all(scorer, asked, split.questions, config, arguments.out)
+        choose_all(lambda: scorer, asked, split.questions, config, arguments.out)
         lines = [line for _, line in json_lines(arguments.out)]
     except (InputError, ValueError) as error:
         print(error, file=sys.stderr)

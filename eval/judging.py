@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from data_prep.labellers.base import Labeller
+from data_prep.labellers.registry import LABELLERS
 from data_prep.labellers.windows import CONTEXT
 from data_prep.reader import Conversation, Turn
 from retrieval.sentences import split_sentences
@@ -11,6 +13,13 @@ from retrieval.text import strip_marks
 
 # ``supports(sentence, facts)``: whether ``facts`` together support ``sentence``, given as in ``plain_sentences``.
 Supports = Callable[[str, Sequence[str]], bool]
+# The judge of each reply: the last turns of conversations to what says which sentences of them facts support.
+Judge = Callable[[Sequence[Conversation]], list[Supports]]
+
+
+def open_judge(name: str) -> Judge:
+    """The labeller ``name`` as a judge. Raises InputError if something that it needs is missing."""
+    return partial(labeller_supports, LABELLERS[name]())
 
 
 def plain_sentences(reply: str) -> list[str]:

@@ -201,12 +201,17 @@ def messages_of(sample: Sample) -> list[dict]:
     return [{"role": "system", "content": SYSTEM}, *turns]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say what is asked, and with which facts."""
+def add_sample_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is asked."""
     add = parser.add_argument
     add("--spc", default="hub", help="folder with the SPC CSV files, `hub` or `sample` (default: hub)")
     add("--split", choices=HELD_OUT, default="test", help="(default: test)")
     add("--samples", type=positive, metavar="N", help="ask N replies only, of as many conversations as can be")
     add("--seed", type=int, default=0, help="which N replies (default: 0)")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is asked, and with which facts."""
+    add_sample_options(parser)
     whence = "of retrieval/retrievers.yaml, or oracle: the facts that the true reply uses (default: small)"
-    add("--retriever", choices=[*entries(), ORACLE], default="small", metavar="NAME", help=whence)
+    parser.add_argument("--retriever", choices=[*entries(), ORACLE], default="small", metavar="NAME", help=whence)

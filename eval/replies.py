@@ -16,14 +16,13 @@ from pydantic import BaseModel, ValidationError
 
 from data_prep.errors import InputError
 from data_prep.json_lines import json_lines
-from data_prep.labellers.base import Labeller
 from data_prep.labellers.registry import LABELLERS
 from data_prep.reader import Conversation, Turn
 from eval.answers import config_path
 from eval.citation_metrics import citation_statistics
 from eval.consistency import consistency_statistics
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, paired_differences
-from eval.judging import labeller_supports
+from eval.judging import Judge, open_judge
 from eval.results import write_result
 from eval.text_metrics import bleu_signature, text_statistics
 from retrieval.text import marked_indices
@@ -42,6 +41,7 @@ class Line(BaseModel):
     reference: str
     retrieved: list[dict]
     reply: str
+    seconds: float
 
     def ended_by(self, reply: str) -> Conversation:
         """The conversation with ``reply`` as its last turn; its speaker is the second side."""
@@ -67,18 +67,18 @@ def read_lines(path: Path) -> dict[str, Line]:
     return found
 
 
-def statistics(lines: Sequence[Line], replies: Sequence[str], labeller: Labeller) -> dict[str, Statistic]:
-    """All measures, by name, of one reply to each line."""
+def reply_statistics(lines: Sequence[Line], replies: Sequence[str], judge: Judge) -> dict[str, dict[str, Statistic]]:
+    """All measures of one reply to each line, by group and name."""
     conversations = [line.ended_by(reply) for line, reply in zip(lines, replies, strict=True)]
-    judges = labeller_supports(labeller, conversations)
+    supports = judge(conversations)
     return {
-        **text_statistics(replies, [line.reference for line in lines], [line.card for line in lines]),
-        **citation_statistics(conversations, [line.shown for line in lines], judges),
-        **consistency_statistics(conversations, judges),
+        "text": text_statistics(replies, [line.reference for line in lines], [line.card for line in lines]),
+        "citations": citation_statistics(conversations, [line.shown for line in lines], supports),
+        "consistency": consistency_statistics(conversations, supports),
     }
 
 
-def measure(files: Mapping[str, Mapping[str, Line]], labeller: Labeller) -> dict:
+def measure(files: Mapping[str, Mapping[str, Line]], judge: Judge) -> dict:
     """Every file over the ids that all have, and the true replies, which have no marks.
 
     Raises InputError if there are fewer than two such ids.
@@ -91,15 +91,20 @@ def measure(files: Mapping[str, Mapping[str, Line]], labeller: Labeller) -> dict
     base = None
     for name, lines in files.items():
         common = [lines[i] for i in ids]
-        found = statistics(common, [line.reply for line in common], labeller)
+        found = _flat(reply_statistics(common, [line.reply for line in common], judge))
         result["replies"][name] = intervals(found)
         if base is None:
             base = found
         else:
             result["difference_to_the_first"][name] = paired_differences(found, base)
     common = [first[i] for i in ids]
-    result["replies"][TRUE] = intervals(statistics(common, [line.reference for line in common], labeller))
+    true = reply_statistics(common, [line.reference for line in common], judge)
+    result["replies"][TRUE] = intervals(_flat(true))
     return result
+
+
+def _flat(groups: Mapping[str, Mapping[str, Statistic]]) -> dict[str, Statistic]:
+    return {name: found for measures in groups.values() for name, found in measures.items()}
 
 
 def table(result: dict) -> str:
@@ -123,7 +128,7 @@ def main() -> None:
         files = {path.name: read_lines(path) for path in arguments.files}
         if len(files) < len(arguments.files):
             raise InputError("Two of the files have the same name; give them different ones.")
-        result = measure(files, LABELLERS[arguments.labeller]())
+        result = measure(files, open_judge(arguments.labeller))
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from data_prep.labellers.overlap import OverlapLabeller
+from eval.judging import open_judge
 from eval.replies import TRUE, measure, read_lines
 from tests.conftest import in_process
 
@@ -12,7 +12,7 @@ CARD, OTHER = ["I play the banjo after dinner.", "I have two cats."], ["I drive 
 def line(name, reply, reference="I play the banjo after dinner.", shown="[P1]"):
     return {
         "id": name, "card": CARD, "other_card": OTHER, "history": [], "message": "What do you play?",
-        "reference": reference, "retrieved": [{"mark": shown, "fact": "", "score": 1.0}], "reply": reply,
+        "reference": reference, "retrieved": [{"mark": shown, "fact": "", "score": 1.0}], "reply": reply, "seconds": 0.1,
     }  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def files(tmp_path):
 
 
 def test_each_file_is_measured_on_what_all_have_and_compared_with_the_first(files):
-    result = measure({path.name: read_lines(path) for path in files}, OverlapLabeller())
+    result = measure({path.name: read_lines(path) for path in files}, open_judge("overlap"))
     base, tuned = (result["replies"][path.name] for path in files)
     assert result["n"] == 4
     assert (base["f1"]["value"], tuned["f1"]["value"]) == (pytest.approx(2 / 9, abs=1e-4), 1)

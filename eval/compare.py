@@ -1,0 +1,225 @@
+"""Compare models with and without retrieval on SPC's test split:
+``python -m eval.compare qwen3-1.7b/base qwen3-1.7b/lora --spc hub --samples 300`` (``make eval``).
+
+Each model, named by the configuration that serves it, meets each retriever: the likelihood of the true replies comes
+from the model itself (``eval.choice``), its own replies from LLaMA-Factory's API (``eval.generation``), which this
+starts and ends. The first model with the first retriever is the base that all others are compared with.
+
+What the models said lies in --work, JSON Lines, by sample and by weights. Started again, the command goes on where it
+was interrupted, and what is there already is not asked again: a retriever or a model more costs only itself.
+"""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import openai
+
+from data_prep.errors import InputError
+from data_prep.json_lines import json_lines
+from eval.arguments import positive
+from eval.choice import OTHERS, choose_all
+from eval.comparison import Answers, compare, retrieval_measures
+from eval.examples import MESSAGES, choose_examples
+from eval.generation import MAX_TOKENS, ask, generate
+from eval.intervals import RESAMPLES, SEED, cell
+from eval.judging import open_judge
+from eval.loss_curve import judge as judge_curve
+from eval.models import Model, open_model
+from eval.questions import Asked, Split, add_sample_options, open_split
+from eval.replies import Line, read_lines
+from eval.results import write_result
+from eval.retrieval import names
+from eval.text_metrics import bleu_signature
+from inference.client import first_model, open_api, sentence_of
+from inference.serving import NotServed, end_as_by_ctrl_c, model_api
+from llamafactory_configs.retriever_record import retriever_of
+from llamafactory_configs.run_record import hardware
+
+RETRIEVERS = "none,tfidf,small,oracle"
+SECONDS_TO_START = 1800  # a model may have to be fetched first
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the answers of one model to one sample lie."""
+
+    folder: Path
+
+    def choices(self, retriever: str) -> Path:
+        return self.folder / f"{retriever}.choices.jsonl"
+
+    def replies(self, retriever: str) -> Path:
+        return self.folder / f"{retriever}.replies.jsonl"
+
+    def examples(self, retriever: str) -> Path:
+        return self.folder / f"{retriever}.examples.jsonl"
+
+
+def work_of(root: Path, asked: Asked, record: dict) -> Work:
+    """Another sample and other weights have another folder."""
+    sample = "{split}-{samples}-{seed}-{sample_sha256:.8}".format(**asked.config)
+    weights = "".join(f"-{digest:.8}" for digest in record["weights_sha256"].values())
+    return Work(root / sample / f"{record['name'].replace('/', '_')}{weights}")
+
+
+def take_likelihoods(model: Model, record: dict, split: Split, asked: Mapping[str, Asked], work: Work) -> None:
+    """What ``model`` thinks of the true replies under every retriever, into ``work``. Raises InputError."""
+
+    @cache
+    def scorer():
+        from eval.teacher_forced import TeacherForced  # PyTorch takes seconds, and is not needed if all is there
+
+        return TeacherForced(model.model_name_or_path, model.adapter_name_or_path, model.template)
+
+    for retriever, one in asked.items():
+        choose_all(scorer, one, split.questions, {"model": record}, work.choices(retriever))
+
+
+def take_replies(model: Model, record: dict, asked: Mapping[Path, Asked], max_tokens: int, log: Path) -> None:
+    """The replies of ``model``, served for as long as it takes, into the files that ``asked`` names.
+
+    Raises InputError, NotServed, and openai.APIError if the API fails.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def api() -> tuple[openai.OpenAI, str]:
+            base_url = stack.enter_context(model_api(model.name, log=log, seconds=SECONDS_TO_START))
+            client = open_api(base_url, os.environ.get("API_KEY") or "none")
+            return client, first_model(client)
+
+        for out, one in asked.items():
+            config = {"model": record, "max_tokens": max_tokens}
+            generate(one, config, out, lambda messages: ask(*api(), messages, max_tokens))
+
+
+def training_of(model: Model) -> dict | None:
+    """The record of the run that trained ``model``, and its loss curve; None if there is none."""
+    record = model.folder / "run.json"
+    if not record.is_file():
+        return None
+    judge_curve(model.folder)
+    curve = json.loads((model.folder / "loss_curve.json").read_text(encoding="utf-8"))
+    return {"name": model.name, "record": json.loads(record.read_text(encoding="utf-8")), "curve": curve}
+
+
+def trained_with(model: Model, asked: Mapping[str, Asked]) -> str:
+    """The retriever, of those asked, that made the data of ``model``; where it is none of them, the last."""
+    identity = retriever_of(model.folder)
+    return next((name for name, one in asked.items() if one.config["retriever_identity"] == identity), [*asked][-1])
+
+
+def run(arguments: argparse.Namespace) -> dict:
+    """Do what is left to do, and give the result as it is written. Raises InputError, ValueError, NotServed and
+    openai.APIError."""
+    models = [open_model(name) for name in arguments.models]
+    records = [model.record() for model in models]
+    judge = open_judge(arguments.judge)
+    split = open_split(arguments.spc, arguments.split)
+    asked = {name: split.asked(arguments.samples, arguments.seed, name) for name in arguments.retrievers}
+    if len(next(iter(asked.values())).ids) < 2:
+        raise InputError("An interval needs at least two replies; take more with --samples.")
+    works = [work_of(arguments.work, next(iter(asked.values())), record) for record in records]
+    first, shown = arguments.retrievers[0], trained_with(models[-1], asked)
+    sample = open_split("sample", "test")
+    exemplary = {name: sample.asked(MESSAGES, 0, name) for name in (first, shown)}
+    for number, (model, record, work) in enumerate(zip(models, records, works, strict=True), start=1):
+        print(f"\n== {number}/{len(models)}  {model.name}", flush=True)
+        work.folder.mkdir(parents=True, exist_ok=True)
+        take_likelihoods(model, record, split, asked, work)
+        files = {work.replies(name): one for name, one in asked.items()}
+        files |= {work.examples(name): one for name, one in exemplary.items()}
+        take_replies(model, record, files, arguments.max_tokens, work.folder / "serve.log")
+    print("\n== measures", flush=True)
+    systems = [answers(model, retriever, work) for model, work in zip(models, works, strict=True)
+               for retriever in arguments.retrievers]  # fmt: skip
+    base_examples, own_examples = _lines(works[0].examples(first)), _lines(works[-1].examples(shown))
+    config = {
+        "models": records,
+        "retrievers": {name: one.config["retriever_identity"] for name, one in asked.items()},
+        **{name: getattr(arguments, name) for name in ("split", "seed", "max_tokens", "judge")},
+        "samples": len(systems[0].replies), "bleu": bleu_signature(), "resamples": RESAMPLES, "bootstrap_seed": SEED,
+        "candidates": OTHERS + 1, "command": command_line(arguments), "hardware": hardware(),
+    }  # fmt: skip
+    told = {"model": models[-1].name, "retriever": shown}
+    result = {
+        "sample_sha256": asked[first].config["sample_sha256"],
+        **compare(systems, judge),
+        "retrieval": {name: retrieval_measures(one) for name, one in asked.items()},
+        "training": training_of(models[-1]),
+        "examples": [told | example for example in choose_examples(own_examples, base_examples, judge)],
+    }
+    write_result(arguments.json, config, [split.path], result)
+    return result
+
+
+def answers(model: Model, retriever: str, work: Work) -> Answers:
+    """What ``model`` made of the messages, read from its files."""
+    choices = [line for _, line in json_lines(work.choices(retriever))]
+    return Answers(model.name, retriever, choices, _lines(work.replies(retriever)))
+
+
+def _lines(path: Path) -> list[Line]:
+    return [*read_lines(path).values()]
+
+
+def command_line(arguments: argparse.Namespace) -> str:
+    """How to run it again, wherever SPC lies."""
+    spc = arguments.spc if arguments.spc in ("hub", "sample") else "path/to/spc"
+    options = {"spc": spc, "split": arguments.split, "samples": arguments.samples, "seed": arguments.seed,
+               "retrievers": ",".join(arguments.retrievers), "max-tokens": arguments.max_tokens,
+               "judge": arguments.judge}  # fmt: skip
+    given = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    return shlex.join(["python", "-m", "eval.compare", *arguments.models, *given])
+
+
+def table(result: dict) -> str:
+    """The headline measures for people: a line for each system."""
+    measures = [(each["group"], each["measure"]) for each in result["headline"]]
+    lines = [f"{result['n']:,} replies".ljust(28) + "".join(f"{name:>25}" for _, name in measures)]
+    for system in result["systems"]:
+        cells = (system["measures"][group].get(name) for group, name in measures)
+        text = "".join(f"{cell(found) if found else '-':>25}" for found in cells)
+        lines.append(f"{system['model']} {system['retriever']}".ljust(28) + text)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    end_as_by_ctrl_c()
+    parser = argparse.ArgumentParser(prog="python -m eval.compare", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("models", nargs="+", metavar="CONFIG", help="of llamafactory_configs/serve; the first is the base")
+    add_sample_options(parser)
+    add("--retrievers", type=names, default=names(RETRIEVERS), metavar="a,b,...",
+        help=f"of retrieval/retrievers.yaml, or oracle; the base has the first (default: {RETRIEVERS})")  # fmt: skip
+    add("--max-tokens", type=positive, default=MAX_TOKENS, help=f"length of a reply at most (default: {MAX_TOKENS})")
+    add("--judge", default="encoder", metavar="NAME", help="who says what a fact supports (default: encoder)")
+    add("--work", type=Path, default=Path("saves/eval"), help="where the answers lie (default: saves/eval)")
+    add("--json", type=Path, default=Path("reports/results/comparison.json"), metavar="OUT",
+        help="where to write the result (default: reports/results/comparison.json)")  # fmt: skip
+    arguments = parser.parse_args()
+    try:
+        print(table(run(arguments)))
+    except (InputError, ValueError, NotServed) as error:
+        sys.exit(_told(str(error), 2))
+    except openai.APIError as error:
+        sys.exit(_told(sentence_of(error, "the API that this started"), 2))
+    except KeyboardInterrupt:
+        sys.exit(_told("Stopped; the same command goes on from here.", 130))
+
+
+def _told(sentence: str, code: int) -> int:
+    print(sentence, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    main()
