@@ -30,7 +30,7 @@ from eval.comparison import Answers, compare, retrieval_measures
 from eval.examples import MESSAGES, choose_examples
 from eval.generation import MAX_TOKENS, ask, generate
 from eval.intervals import RESAMPLES, SEED, cell
-from eval.judging import open_judge
+from eval.judging import Judge, open_judge
 from eval.loss_curve import judge as judge_curve
 from eval.models import Model, open_model
 from eval.questions import Asked, Split, add_sample_options, open_split
@@ -38,7 +38,7 @@ from eval.replies import Line, read_lines
 from eval.results import write_result
 from eval.retrieval import names
 from eval.text_metrics import bleu_signature
-from inference.client import first_model, open_api, sentence_of
+from inference.client import first_model, open_api
 from inference.serving import NotServed, end_as_by_ctrl_c, model_api
 from llamafactory_configs.retriever_record import retriever_of
 from llamafactory_configs.run_record import hardware
@@ -49,8 +49,10 @@ SECONDS_TO_START = 1800  # a model may have to be fetched first
 
 @dataclass(frozen=True)
 class Work:
-    """Where the answers of one model to one sample lie."""
+    """A model, what it is for the record, and the folder where its answers to one sample lie."""
 
+    model: Model
+    record: dict
     folder: Path
 
     def choices(self, retriever: str) -> Path:
@@ -63,42 +65,77 @@ class Work:
         return self.folder / f"{retriever}.examples.jsonl"
 
 
-def work_of(root: Path, asked: Asked, record: dict) -> Work:
+def work_of(root: Path, model: Model, asked: Asked) -> Work:
     """Another sample and other weights have another folder."""
+    record = model.record()
     sample = "{split}-{samples}-{seed}-{sample_sha256:.8}".format(**asked.config)
     weights = "".join(f"-{digest:.8}" for digest in record["weights_sha256"].values())
-    return Work(root / sample / f"{record['name'].replace('/', '_')}{weights}")
+    return Work(model, record, root / sample / f"{model.name.replace('/', '_')}{weights}")
 
 
-def take_likelihoods(model: Model, record: dict, split: Split, asked: Mapping[str, Asked], work: Work) -> None:
-    """What ``model`` thinks of the true replies under every retriever, into ``work``. Raises InputError."""
+@dataclass(frozen=True)
+class Plan:
+    """Who is asked what. ``asked``: the sample, by retriever. ``base``: the first retriever. ``shown``: the one that
+    examples have; ``exemplary``: their messages under both."""
+
+    works: list[Work]
+    split: Split
+    asked: dict[str, Asked]
+    base: str
+    shown: str
+    exemplary: dict[str, Asked]
+
+
+def plan(arguments: argparse.Namespace) -> Plan:
+    """What the command asks for. Raises InputError and ValueError."""
+    models = [open_model(name) for name in arguments.models]
+    split = open_split(arguments.spc, arguments.split)
+    asked = {name: split.asked(arguments.samples, arguments.seed, name) for name in arguments.retrievers}
+    base, shown = arguments.retrievers[0], trained_with(models[-1], asked)
+    if len(asked[base].ids) < 2:
+        raise InputError("An interval needs at least two replies; take more with --samples.")
+    works = [work_of(arguments.work, model, asked[base]) for model in models]
+    sample = open_split("sample", "test")
+    exemplary = {name: sample.asked(MESSAGES, 0, name) for name in (base, shown)}
+    return Plan(works, split, asked, base, shown, exemplary)
+
+
+def take_likelihoods(work: Work, split: Split, asked: Mapping[str, Asked]) -> None:
+    """What the model thinks of the true replies under every retriever, into ``work``. Raises InputError."""
 
     @cache
     def scorer():
         from eval.teacher_forced import TeacherForced  # PyTorch takes seconds, and is not needed if all is there
 
+        model = work.model
         return TeacherForced(model.model_name_or_path, model.adapter_name_or_path, model.template)
 
     for retriever, one in asked.items():
-        choose_all(scorer, one, split.questions, {"model": record}, work.choices(retriever))
+        choose_all(scorer, one, split.questions, {"model": work.record}, work.choices(retriever))
 
 
-def take_replies(model: Model, record: dict, asked: Mapping[Path, Asked], max_tokens: int, log: Path) -> None:
-    """The replies of ``model``, served for as long as it takes, into the files that ``asked`` names.
+def take_replies(work: Work, asked: Mapping[Path, Asked], max_tokens: int) -> None:
+    """The replies of the model, served for as long as it takes, into the files that ``asked`` names.
 
-    Raises InputError, NotServed, and openai.APIError if the API fails.
+    Raises InputError, also if the API fails, and NotServed if it does not start.
     """
+    log = work.folder / "serve.log"
     with ExitStack() as stack:
 
         @cache
         def api() -> tuple[openai.OpenAI, str]:
-            base_url = stack.enter_context(model_api(model.name, log=log, seconds=SECONDS_TO_START))
+            base_url = stack.enter_context(model_api(work.model.name, log=log, seconds=SECONDS_TO_START))
             client = open_api(base_url, os.environ.get("API_KEY") or "none")
             return client, first_model(client)
 
-        for out, one in asked.items():
-            config = {"model": record, "max_tokens": max_tokens}
-            generate(one, config, out, lambda messages: ask(*api(), messages, max_tokens))
+        config = {"model": work.record, "max_tokens": max_tokens}
+        try:
+            for out, one in asked.items():
+                generate(one, config, out, lambda messages: ask(*api(), messages, max_tokens))
+        except openai.APIError as error:
+            raise InputError(
+                f"The API that serves {work.model.name} failed ({error.message}); see {log}, the same command goes on."
+            ) from None
 
 
 def training_of(model: Model) -> dict | None:
@@ -118,57 +155,61 @@ def trained_with(model: Model, asked: Mapping[str, Asked]) -> str:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    """Do what is left to do, and give the result as it is written. Raises InputError, ValueError, NotServed and
-    openai.APIError."""
-    models = [open_model(name) for name in arguments.models]
-    records = [model.record() for model in models]
+    """Do what is left to do, and give the result, which is written too. Raises InputError, ValueError and NotServed."""
     judge = open_judge(arguments.judge)
-    split = open_split(arguments.spc, arguments.split)
-    asked = {name: split.asked(arguments.samples, arguments.seed, name) for name in arguments.retrievers}
-    if len(next(iter(asked.values())).ids) < 2:
-        raise InputError("An interval needs at least two replies; take more with --samples.")
-    works = [work_of(arguments.work, next(iter(asked.values())), record) for record in records]
-    first, shown = arguments.retrievers[0], trained_with(models[-1], asked)
-    sample = open_split("sample", "test")
-    exemplary = {name: sample.asked(MESSAGES, 0, name) for name in (first, shown)}
-    for number, (model, record, work) in enumerate(zip(models, records, works, strict=True), start=1):
-        print(f"\n== {number}/{len(models)}  {model.name}", flush=True)
+    whole = plan(arguments)
+    for number, work in enumerate(whole.works, start=1):
+        print(f"\n== {number}/{len(whole.works)}  {work.model.name}", flush=True)
         work.folder.mkdir(parents=True, exist_ok=True)
-        take_likelihoods(model, record, split, asked, work)
-        files = {work.replies(name): one for name, one in asked.items()}
-        files |= {work.examples(name): one for name, one in exemplary.items()}
-        take_replies(model, record, files, arguments.max_tokens, work.folder / "serve.log")
+        take_likelihoods(work, whole.split, whole.asked)
+        files = {work.replies(name): one for name, one in whole.asked.items()}
+        files |= {work.examples(name): one for name, one in whole.exemplary.items()}
+        take_replies(work, files, arguments.max_tokens)
     print("\n== measures", flush=True)
-    systems = [answers(model, retriever, work) for model, work in zip(models, works, strict=True)
-               for retriever in arguments.retrievers]  # fmt: skip
-    base_examples, own_examples = _lines(works[0].examples(first)), _lines(works[-1].examples(shown))
-    config = {
-        "models": records,
-        "retrievers": {name: one.config["retriever_identity"] for name, one in asked.items()},
-        **{name: getattr(arguments, name) for name in ("split", "seed", "max_tokens", "judge")},
-        "samples": len(systems[0].replies), "bleu": bleu_signature(), "resamples": RESAMPLES, "bootstrap_seed": SEED,
-        "candidates": OTHERS + 1, "command": command_line(arguments), "hardware": hardware(),
-    }  # fmt: skip
-    told = {"model": models[-1].name, "retriever": shown}
-    result = {
-        "sample_sha256": asked[first].config["sample_sha256"],
-        **compare(systems, judge),
-        "retrieval": {name: retrieval_measures(one) for name, one in asked.items()},
-        "training": training_of(models[-1]),
-        "examples": [told | example for example in choose_examples(own_examples, base_examples, judge)],
-    }
-    write_result(arguments.json, config, [split.path], result)
+    result = measure(whole, judge)
+    write_result(arguments.json, config_of(arguments, whole), [whole.split.path], result)
     return result
 
 
-def answers(model: Model, retriever: str, work: Work) -> Answers:
-    """What ``model`` made of the messages, read from its files."""
+def measure(whole: Plan, judge: Judge) -> dict:
+    """The result, from what the models said."""
+    systems = [answers(work, retriever) for work in whole.works for retriever in whole.asked]
+    base, last = whole.works[0], whole.works[-1]
+    chosen = choose_examples(_lines(last.examples(whole.shown)), _lines(base.examples(whole.base)), judge)
+    told = {"model": last.model.name, "retriever": whole.shown}
+    return {
+        "sample_sha256": whole.asked[whole.base].config["sample_sha256"],
+        **compare(systems, judge),
+        "retrieval": {name: retrieval_measures(one) for name, one in whole.asked.items()},
+        "training": training_of(last.model),
+        "examples": [told | example for example in chosen],
+    }
+
+
+def answers(work: Work, retriever: str) -> Answers:
+    """What a model made of the messages, read from its files."""
     choices = [line for _, line in json_lines(work.choices(retriever))]
-    return Answers(model.name, retriever, choices, _lines(work.replies(retriever)))
+    return Answers(work.model.name, retriever, choices, _lines(work.replies(retriever)))
 
 
 def _lines(path: Path) -> list[Line]:
     return [*read_lines(path).values()]
+
+
+def config_of(arguments: argparse.Namespace, whole: Plan) -> dict:
+    """How the result was made."""
+    return {
+        "models": [work.record for work in whole.works],
+        "retrievers": {name: one.config["retriever_identity"] for name, one in whole.asked.items()},
+        **{name: getattr(arguments, name) for name in ("split", "seed", "max_tokens", "judge")},
+        "samples": len(whole.asked[whole.base].ids),
+        "bleu": bleu_signature(),
+        "resamples": RESAMPLES,
+        "bootstrap_seed": SEED,
+        "candidates": OTHERS + 1,
+        "command": command_line(arguments),
+        "hardware": hardware(),
+    }
 
 
 def command_line(arguments: argparse.Namespace) -> str:
@@ -210,8 +251,6 @@ def main() -> None:
         print(table(run(arguments)))
     except (InputError, ValueError, NotServed) as error:
         sys.exit(_told(str(error), 2))
-    except openai.APIError as error:
-        sys.exit(_told(sentence_of(error, "the API that this started"), 2))
     except KeyboardInterrupt:
         sys.exit(_told("Stopped; the same command goes on from here.", 130))
 

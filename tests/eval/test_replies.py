@@ -12,7 +12,8 @@ CARD, OTHER = ["I play the banjo after dinner.", "I have two cats."], ["I drive 
 def line(name, reply, reference="I play the banjo after dinner.", shown="[P1]"):
     return {
         "id": name, "card": CARD, "other_card": OTHER, "history": [], "message": "What do you play?",
-        "reference": reference, "retrieved": [{"mark": shown, "fact": "", "score": 1.0}], "reply": reply, "seconds": 0.1,
+        "reference": reference, "retrieved": [{"mark": shown, "fact": "", "score": 1.0}], "reply": reply,
+        "seconds": 0.1,
     }  # fmt: skip
 
 

@@ -1,0 +1,91 @@
+import json
+
+import numpy as np
+import pytest
+
+from eval.comparison import HEADLINE, Answers, compare, retrieval_measures
+from eval.intervals import paired_difference
+from eval.judging import open_judge
+from eval.questions import open_split
+from eval.replies import Line
+from eval.text_metrics import unigram_f1
+
+CARD = ["I play the banjo after dinner.", "I have two cats."]
+TRUTHS = ["I play the banjo after dinner.", "My cats are asleep.", "That sounds nice!", "I have two cats."]
+CITED = "I play the banjo after dinner. [P1]"
+
+
+def lines(replies):
+    return [
+        Line(id=f"q{number}", card=CARD, other_card=[], history=[], message="Hi!", reference=truth, reply=reply,
+             retrieved=[{"mark": "[P1]"}], seconds=number)
+        for number, (reply, truth) in enumerate(zip(replies, TRUTHS, strict=True), start=1)
+    ]  # fmt: skip
+
+
+def choices(nats):
+    return [
+        {"id": f"q{number}", "uses_fact": number < 3, "nats": each, "tokens": 10, "characters": 30, "rank": number}
+        for number, each in enumerate(nats, start=1)
+    ]
+
+
+@pytest.fixture
+def systems():
+    base = Answers("a/base", "none", choices([20.0, 30.0, 40.0, 50.0]), lines(["Yes."] * 4))
+    tuned = Answers("a/lora", "small", choices([10.0, 10.0, 40.0, 50.0]), lines([CITED, "Yes.", "Nice!", CITED]))
+    return [base, tuned, Answers("a/lora", "none", base.choices, base.replies)]
+
+
+def test_values_are_those_by_hand_and_differences_are_paired(systems):
+    result = compare(systems, open_judge("overlap"))
+    base, tuned, same = result["systems"]
+    assert (result["n"], result["n_uses_fact"], result["base"]) == (4, 2, {"model": "a/base", "retriever": "none"})
+    assert base["measures"]["likelihood"]["loss"]["value"] == 140 / 40
+    assert base["measures"]["likelihood"]["loss_uses_fact"]["value"] == 50 / 20
+    assert tuned["measures"]["likelihood"]["loss_uses_fact"]["value"] == 1
+    assert tuned["difference_to_base"]["likelihood"]["loss_uses_fact"]["value"] == -1.5
+    assert tuned["measures"]["likelihood"]["hits_at_1"]["value"] == 0.25
+    assert tuned["measures"]["latency"]["p50_seconds"]["value"] == 2.5
+    # Two replies cite, one of them to a message whose true reply is about cats; both cite what they say.
+    assert tuned["measures"]["citations"]["precision_marked"]["value"] == 1
+    assert base["measures"]["citations"]["recall"]["value"] == 0
+    scores = [np.array([unigram_f1(*pair) for pair in zip(said, TRUTHS, strict=True)])
+              for said in ([CITED.removesuffix(" [P1]"), "Yes.", "Nice!", CITED.removesuffix(" [P1]")], ["Yes."] * 4)]  # fmt: skip
+    expected = paired_difference(lambda values, axis=-1: values.mean(axis), scores[:1], scores[1:])
+    assert tuned["difference_to_base"]["text"]["f1"] == expected
+    assert "difference_to_base" not in base
+    differences = [found for group in same["difference_to_base"].values() for found in group.values()]
+    assert all(found == {"value": 0, "low": 0, "high": 0} for found in differences)
+    assert result["true_replies"]["text"]["f1"]["value"] == 1
+
+
+def test_every_headline_measure_is_there(systems):
+    for system in compare(systems, open_judge("overlap"))["systems"]:
+        for group, measure, better in HEADLINE:
+            assert {"value", "low", "high"} == set(system["measures"][group][measure])
+            assert better in ("lower", "higher")
+
+
+def test_the_judge_is_the_one_given(systems):
+    # One that knows nothing: no mark is right then.
+    result = compare(systems, lambda conversations: [lambda sentence, facts: False for _ in conversations])
+    assert result["systems"][1]["measures"]["citations"]["precision_marked"]["value"] == 0
+    assert result["systems"][1]["measures"]["consistency"]["unsupported"]["value"] == 1
+
+
+def test_retrieval_is_measured_by_the_facts_that_are_shown():
+    split = open_split("sample", "test")
+    oracle, none = (retrieval_measures(split.asked(None, 0, name)) for name in ("oracle", "none"))
+    assert oracle["recall_used"]["value"] == 1
+    assert (none["recall_used"]["value"], none["messages_shown_a_fact"]["value"]) == (0, 0)
+    uses = np.mean([bool(question.record["used"]) for question in split.questions])
+    assert oracle["messages_shown_a_fact"]["value"] == pytest.approx(uses, abs=1e-4)
+    asked = split.asked(None, 0, "small")
+    shares = []
+    for question, sample in zip(asked.questions, asked.samples, strict=True):
+        if used := question.record["used"]:
+            found = {hit.index + 1 for hit in sample.hits[-1]} & {*used}
+            shares.append(len(found) / min(2, len(used)))
+    assert retrieval_measures(asked)["recall_used"]["value"] == pytest.approx(np.mean(shares), abs=1e-4)
+    assert json.dumps(oracle)
