@@ -44,6 +44,7 @@ from llamafactory_configs.retriever_record import retriever_of
 from llamafactory_configs.run_record import hardware
 
 RETRIEVERS = "none,tfidf,small,oracle"
+SAMPLES = 300
 SECONDS_TO_START = 1800  # a model may have to be fetched first
 
 
@@ -238,7 +239,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.compare", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("models", nargs="+", metavar="CONFIG", help="of llamafactory_configs/serve; the first is the base")
-    add_sample_options(parser)
+    add_sample_options(parser, SAMPLES)
     add("--retrievers", type=names, default=names(RETRIEVERS), metavar="a,b,...",
         help=f"of retrieval/retrievers.yaml, or oracle; the base has the first (default: {RETRIEVERS})")  # fmt: skip
     add("--max-tokens", type=positive, default=MAX_TOKENS, help=f"length of a reply at most (default: {MAX_TOKENS})")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from data_prep.errors import InputError
 from data_prep.labellers.base import Labeller
 from data_prep.labellers.registry import LABELLERS
 from data_prep.labellers.windows import CONTEXT
@@ -18,7 +19,9 @@ Judge = Callable[[Sequence[Conversation]], list[Supports]]
 
 
 def open_judge(name: str) -> Judge:
-    """The labeller ``name`` as a judge. Raises InputError if something that it needs is missing."""
+    """The labeller ``name`` as a judge. Raises InputError if there is none, or something that it needs is missing."""
+    if name not in LABELLERS:
+        raise InputError(f"There is no judge {name!r}; choose from {', '.join(LABELLERS)}.")
     return partial(labeller_supports, LABELLERS[name]())
 
 

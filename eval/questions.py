@@ -201,12 +201,13 @@ def messages_of(sample: Sample) -> list[dict]:
     return [{"role": "system", "content": SYSTEM}, *turns]
 
 
-def add_sample_options(parser: argparse.ArgumentParser) -> None:
-    """The options that say what is asked."""
+def add_sample_options(parser: argparse.ArgumentParser, samples: int | None = None) -> None:
+    """The options that say what is asked; ``samples`` messages, if it is not said how many."""
     add = parser.add_argument
     add("--spc", default="hub", help="folder with the SPC CSV files, `hub` or `sample` (default: hub)")
     add("--split", choices=HELD_OUT, default="test", help="(default: test)")
-    add("--samples", type=positive, metavar="N", help="ask N replies only, of as many conversations as can be")
+    few = "ask N replies only, of as many conversations as can be (default: %(default)s)"
+    add("--samples", type=positive, default=samples, metavar="N", help=few)
     add("--seed", type=int, default=0, help="which N replies (default: 0)")
 
 

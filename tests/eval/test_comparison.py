@@ -50,8 +50,9 @@ def test_values_are_those_by_hand_and_differences_are_paired(systems):
     # Two replies cite, one of them to a message whose true reply is about cats; both cite what they say.
     assert tuned["measures"]["citations"]["precision_marked"]["value"] == 1
     assert base["measures"]["citations"]["recall"]["value"] == 0
-    scores = [np.array([unigram_f1(*pair) for pair in zip(said, TRUTHS, strict=True)])
-              for said in ([CITED.removesuffix(" [P1]"), "Yes.", "Nice!", CITED.removesuffix(" [P1]")], ["Yes."] * 4)]  # fmt: skip
+    said = [line.reply.removesuffix(" [P1]") for system in (systems[1], systems[0]) for line in system.replies]
+    f1 = np.array([unigram_f1(*pair) for pair in zip(said, TRUTHS * 2, strict=True)])
+    scores = [f1[:4], f1[4:]]
     expected = paired_difference(lambda values, axis=-1: values.mean(axis), scores[:1], scores[1:])
     assert tuned["difference_to_base"]["text"]["f1"] == expected
     assert "difference_to_base" not in base

@@ -1,0 +1,110 @@
+"""The whole comparison with the real model, API and labeller, on the bundled sample."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from eval.questions import open_split
+from tests.conftest import ENV, ROOT, in_process, python_m
+
+SAMPLES = 4
+
+
+def arguments(folder, *more):
+    given = ("--spc", "sample", "--samples", str(SAMPLES), "--retrievers", "none,small", "--max-tokens", "12")
+    return "tiny/base", *given, "--work", str(folder / "work"), "--json", str(folder / "out.json"), *more
+
+
+def result_of(folder):
+    """Without what depends on the machine's mood."""
+    result = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    for system in result["systems"]:
+        for part in ("measures", "difference_to_base"):
+            assert system.get(part, {"latency": 1}).pop("latency")
+    return result
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    done = python_m("eval.compare", *arguments(folder), env=ENV)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, done
+
+
+@pytest.mark.slow
+def test_it_writes_all_measures_and_says_how_they_were_made(whole):
+    folder, done = whole
+    result = result_of(folder)
+    assert {"git", "config", "input_sha256", "sample_sha256", "n", "n_uses_fact", "base", "headline", "systems",
+            "true_replies", "retrieval", "training", "examples"} == set(result)  # fmt: skip
+    config = result["config"]
+    assert [model["name"] for model in config["models"]] == ["tiny/base"]
+    assert len(config["models"][0]["weights_sha256"]["model.safetensors"]) == 64
+    assert set(config["retrievers"]) == {"none", "small"}
+    assert config["command"].startswith("python -m eval.compare tiny/base --spc sample")
+    assert [(s["model"], s["retriever"]) for s in result["systems"]] == [("tiny/base", "none"), ("tiny/base", "small")]
+    assert result["n"] == SAMPLES
+    assert result["training"] is None
+    own = {question.id for question in open_split("sample", "test").questions}
+    assert result["examples"]
+    assert {example["id"] for example in result["examples"]} <= own
+    f1 = result["systems"][1]["measures"]["text"]["f1"]
+    assert f"{f1['value']:.3f} [{f1['low']:.3f}, {f1['high']:.3f}]" in done.stdout
+
+
+@pytest.mark.slow
+def test_interrupted_it_goes_on_and_the_result_is_the_same(whole, tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        command = [sys.executable, "-m", "eval.compare", *arguments(tmp_path)]
+        process = subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=log, stderr=log, start_new_session=True)
+        try:
+            while not any(path.stat().st_size for path in tmp_path.rglob("none.replies.jsonl")):
+                assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
+                time.sleep(0.1)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(timeout=60) == 130
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert not (tmp_path / "out.json").exists()
+    done = python_m("eval.compare", *arguments(tmp_path), env=ENV)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert result_of(tmp_path) == result_of(whole[0])
+    for name in ("none.choices.jsonl", "small.choices.jsonl"):
+        files = [next(folder.rglob(name)) for folder in (tmp_path, whole[0])]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.slow
+def test_what_is_there_is_not_asked_again(whole):
+    folder, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
+    sizes = {path: path.read_bytes() for path in before}
+    done = in_process("eval.compare", *arguments(folder))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "serve" not in done.stdout
+    assert {path: path.read_bytes() for path in before} == sizes
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("no/such",), "There is no serve configuration 'no/such'"),
+        (("--spc", "nowhere"), "SPC=nowhere is not a folder"),
+        (("--samples", "1"), "at least two"),
+        (("--samples", "100000"), "There are"),
+        (("--retrievers", "magic"), "'magic'"),
+        (("--judge", "magic"), "'magic'"),
+    ],
+)
+def test_each_fault_is_one_sentence(tmp_path, more, says):
+    done = in_process("eval.compare", *arguments(tmp_path, *more))
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out.json").exists()
