@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
+from data_prep.errors import InputError
 from data_prep.labellers.base import Labeller
+from data_prep.labellers.registry import LABELLERS
 from data_prep.labellers.windows import CONTEXT
 from data_prep.reader import Conversation, Turn
 from retrieval.sentences import split_sentences
@@ -11,6 +14,22 @@ from retrieval.text import strip_marks
 
 # ``supports(sentence, facts)``: whether ``facts`` together support ``sentence``, given as in ``plain_sentences``.
 Supports = Callable[[str, Sequence[str]], bool]
+# Of each of some conversations, the judge of its reply, the last turn.
+Judges = Callable[[Sequence[Conversation]], list[Supports]]
+
+NLI = "nli:"
+JUDGES = f"{', '.join(LABELLERS)}, or {NLI}MODEL, a model of natural-language inference by folder or hub id"
+
+
+def judges(name: str) -> Judges:
+    """Who judges, one of ``JUDGES``. Raises InputError if there is no such judge, or something it needs is missing."""
+    if name.startswith(NLI):
+        from eval.nli import NliJudge  # transformers takes seconds to import
+
+        return NliJudge(name.removeprefix(NLI))
+    if name not in LABELLERS:
+        raise InputError(f"There is no judge {name!r}; choose {JUDGES}.")
+    return partial(labeller_supports, LABELLERS[name]())
 
 
 def plain_sentences(reply: str) -> list[str]:
