@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller \
-        retriever bench-data bench-retrieval bench-train bench-gateway lint format clean
+        retriever bench-data bench-retrieval bench-train bench-gateway eval eval-general lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -46,8 +46,8 @@ serve: $(VENV) ## serve what CONFIG= trained at http://127.0.0.1:8000/v1; PORT=,
 
 # Counts tokens, to keep within the model's length: what training left beside the adapter, or the model's own.
 SERVE = llamafactory_configs/serve/$(CONFIG).yaml
-BASE = $(if $(wildcard $(SERVE)),$(shell sed -n 's/^model_name_or_path: *//p' $(SERVE)),$(error There is no $(SERVE); name another CONFIG=))
-TOKENIZER = $(if $(wildcard saves/$(CONFIG)/tokenizer.json),saves/$(CONFIG),$(BASE))
+WEIGHTS = $(if $(wildcard $(SERVE)),$(shell sed -n 's/^model_name_or_path: *//p' $(SERVE)),$(error There is no $(SERVE); name another CONFIG=))
+TOKENIZER = $(if $(wildcard saves/$(CONFIG)/tokenizer.json),saves/$(CONFIG),$(WEIGHTS))
 gateway: $(VENV) ## in front of `make serve`: persons as models, citations, a page, at http://127.0.0.1:8001
 	@$(RUN) -m inference.gateway --backend http://127.0.0.1:$(PORT)/v1 --tokenizer "$(TOKENIZER)" $(ARGS)
 
@@ -99,6 +99,14 @@ bench-train: $(VENV) ## measure how many replies a second training learns agains
 
 bench-gateway: $(VENV) ## measure what the gateway costs before a stand-in for the model; five minutes
 	@$(RUN) -m eval.bench_gateway --json reports/results/bench_gateway.json $(ARGS)
+
+# Against the untouched model, by default that of the same folder.
+BASE ?= $(patsubst %/,%,$(dir $(CONFIG)))/base
+eval: $(VENV) ## compare what CONFIG= trained with BASE=, with and without retrieval, on SPC=; ARGS="--samples 100"
+	@$(RUN) -m eval.compare $(BASE) $(CONFIG) --spc "$(SPC)" $(ARGS)
+
+eval-general: $(VENV) ## general benchmarks of what CONFIG= trained against BASE=qwen3-1.7b/base; ARGS="--limit 200"
+	@$(RUN) -m eval.general $(BASE) $(CONFIG) --json reports/results/general.json $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

@@ -14,14 +14,21 @@ from retrieval.text import strip_marks
 
 # ``supports(sentence, facts)``: whether ``facts`` together support ``sentence``, given as in ``plain_sentences``.
 Supports = Callable[[str, Sequence[str]], bool]
-# The judge of each reply: the last turns of conversations to what says which sentences of them facts support.
+# Of each of some conversations, what says which sentences of its reply, the last turn, facts support.
 Judge = Callable[[Sequence[Conversation]], list[Supports]]
+
+NLI = "nli:"
+JUDGES = f"{', '.join(LABELLERS)}, or {NLI}MODEL, a model of natural-language inference by folder or hub id"
 
 
 def open_judge(name: str) -> Judge:
-    """The labeller ``name`` as a judge. Raises InputError if there is none, or something that it needs is missing."""
+    """Who judges, one of ``JUDGES``. Raises InputError if there is no such judge, or something it needs is missing."""
+    if name.startswith(NLI):
+        from eval.nli import NliJudge  # transformers takes seconds to import
+
+        return NliJudge(name.removeprefix(NLI))
     if name not in LABELLERS:
-        raise InputError(f"There is no judge {name!r}; choose from {', '.join(LABELLERS)}.")
+        raise InputError(f"There is no judge {name!r}; choose {JUDGES}.")
     return partial(labeller_supports, LABELLERS[name]())
 
 

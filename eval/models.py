@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import httpx
+from huggingface_hub import snapshot_download
+
 from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from llamafactory_configs.config import ConfigurationError, find_config, load_config
@@ -23,10 +26,24 @@ class Model:
         return Path(self.adapter_name_or_path or self.model_name_or_path)
 
     def record(self) -> dict:
-        """What it is, for results: with the hashes of the weights that lie here, none of what comes from the hub."""
-        folders = filter(None, (self.model_name_or_path, self.adapter_name_or_path))
-        weights = [file for folder in folders for file in sorted(Path(folder).glob("*.safetensors"))]
+        """What it is, for results: with the hashes of its weights, which are fetched from the hub if need be.
+
+        Raises InputError if they cannot be had.
+        """
+        folders = [_here(self.model_name_or_path)]
+        if self.adapter_name_or_path:
+            folders.append(Path(self.adapter_name_or_path))
+        weights = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
         return asdict(self) | {"weights_sha256": {file.name: sha256(file) for file in weights}}
+
+
+def _here(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    try:
+        return Path(snapshot_download(model))
+    except (OSError, ValueError, httpx.HTTPError):
+        raise InputError(f"There is no model at {model}; give its folder, or a mirror with HF_ENDPOINT=.") from None
 
 
 def open_model(name: str) -> Model:

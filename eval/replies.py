@@ -3,7 +3,8 @@
 Reads what ``eval.generation`` wrote. For each file, over the messages that all have in common, and for the true replies
 beside them: how close they come to the true ones, whether their marks are right, and what they claim of themselves;
 with 95 % intervals from a bootstrap over replies, and the paired differences of each file to the first.
-The judge of whether a fact supports a sentence is the grounding labeller, which is wrong now and then (README).
+The judge of whether facts support a sentence is the grounding labeller, or with ``--judge nli:MODEL`` a model of
+natural-language inference; either is wrong now and then (README).
 """
 
 import argparse
@@ -16,13 +17,12 @@ from pydantic import BaseModel, ValidationError
 
 from data_prep.errors import InputError
 from data_prep.json_lines import json_lines
-from data_prep.labellers.registry import LABELLERS
 from data_prep.reader import Conversation, Turn
 from eval.answers import config_path
 from eval.citation_metrics import citation_statistics
 from eval.consistency import consistency_statistics
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, paired_differences
-from eval.judging import Judge, open_judge
+from eval.judging import JUDGES, Judge, open_judge
 from eval.results import write_result
 from eval.text_metrics import bleu_signature, text_statistics
 from retrieval.text import marked_indices
@@ -121,20 +121,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eval.replies", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="what eval.generation wrote; the first is compared with")
-    add("--labeller", choices=LABELLERS, default="encoder", help="who judges what a fact supports (default: encoder)")
+    add("--judge", default="encoder", help=f"of what facts support: {JUDGES} (default: encoder)")
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
         files = {path.name: read_lines(path) for path in arguments.files}
         if len(files) < len(arguments.files):
             raise InputError("Two of the files have the same name; give them different ones.")
-        result = measure(files, open_judge(arguments.labeller))
+        result = measure(files, open_judge(arguments.judge))
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     made = {path.name: json.loads(config_path(path).read_text(encoding="utf-8"))
             for path in arguments.files if config_path(path).is_file()}  # fmt: skip
-    config = {"labeller": arguments.labeller, "resamples": RESAMPLES, "seed": SEED, "bleu": bleu_signature()}
+    config = {"judge": arguments.judge, "resamples": RESAMPLES, "seed": SEED, "bleu": bleu_signature()}
     write_result(arguments.json, config | {"replies_by": made}, arguments.files, result)
     print(table(result))
 

@@ -64,7 +64,7 @@ class TeacherForced:
         self.tokenizer = self._view.tokenizer
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        self.model = _load(model, adapter, self.dtype).to(self.device).eval()
+        self.model = load_model(model, adapter, self.dtype).to(self.device).eval()
         self._batch_tokens = batch_tokens or BATCH_TOKENS[self.device.type]
 
     def encode(self, turns: Sequence[str], system: str) -> Encoded:
@@ -160,8 +160,11 @@ def _columns(logits: torch.Tensor, true: torch.Tensor, watched: Sequence[int]) -
     return [column.cpu().numpy() for column in columns]
 
 
-def _load(model: str, adapter: str | None, dtype: torch.dtype) -> PreTrainedModel | PeftModel:
-    """Raises InputError if there is no model, or no adapter that fits it."""
+def load_model(model: str, adapter: str | None, dtype: torch.dtype) -> PreTrainedModel | PeftModel:
+    """``model``: a folder, or an id on the hub. ``adapter``: a folder.
+
+    Raises InputError if there is no model, or no adapter that fits it.
+    """
     no_adapter = f"There is no adapter for {model} at {adapter}; give the output folder of a LoRA run on that model."
     if adapter and not (Path(adapter) / "adapter_config.json").is_file():
         raise InputError(no_adapter)

@@ -43,14 +43,14 @@ def test_brackets_in_brackets_do_not_shift_sentences():
     assert supports("[P2]", [CARD[1]])
 
 
-def test_the_word_overlap_judges():
+def test_the_word_overlap_open_judge():
     [supports] = labeller_supports(OverlapLabeller(), [talk("I play tennis. [P1] Do you play tennis? Hello!")])
     sentences = plain_sentences("I play tennis. [P1] Do you play tennis? Hello!")
     assert [supports(sentence, CARD) for sentence in sentences] == [True, False, False]
 
 
 @pytest.mark.slow
-def test_the_network_judges():
+def test_the_network_open_judge():
     replies = [talk("I play tennis every Saturday. [P1] I love trains."), talk("[P1]")]
     judged, empty = labeller_supports(LABELLERS["encoder"](), replies)
     assert judged("I play tennis every Saturday.", CARD[:1]) and not judged("I love trains.", CARD)

@@ -45,11 +45,12 @@ def test_each_file_is_measured_on_what_all_have_and_compared_with_the_first(file
 def test_the_command_writes_the_result_and_a_table(files, tmp_path):
     out = tmp_path / "out.json"
     (tmp_path / "base.jsonl.config.json").write_text('{"retriever": "none"}', encoding="utf-8")
-    done = in_process("eval.replies", *map(str, files), "--labeller", "overlap", "--json", str(out))
+    done = in_process("eval.replies", *map(str, files), "--judge", "overlap", "--json", str(out))
     assert done.returncode == 0, done.stderr
     result = json.loads(out.read_text(encoding="utf-8"))
     assert set(result["input_sha256"]) == {"base.jsonl", "tuned.jsonl"}
     assert result["config"]["replies_by"] == {"base.jsonl": {"retriever": "none"}}
+    assert result["config"]["judge"] == "overlap"
     assert result["config"]["bleu"].startswith("nrefs:1|")
     assert len(done.stdout.splitlines()) == 1 + len(result["replies"]["base.jsonl"])
 
@@ -64,6 +65,12 @@ def test_each_fault_is_one_sentence(files, tmp_path):
         "in common": [files[0], apart],
         "the same name": [files[0], write(tmp_path / "again" / "base.jsonl", line("q0", "Hm."))],
     }.items():
-        done = in_process("eval.replies", *map(str, given), "--labeller", "overlap", "--json", str(tmp_path / "o"))
+        done = in_process("eval.replies", *map(str, given), "--judge", "overlap", "--json", str(tmp_path / "o"))
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert words in done.stderr
+
+
+def test_an_unknown_judge_is_one_sentence(files, tmp_path):
+    done = in_process("eval.replies", *map(str, files), "--judge", "overlaps", "--json", str(tmp_path / "o"))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "'overlaps'; choose encoder, overlap, llm, or nli:MODEL" in done.stderr
