@@ -64,7 +64,7 @@ def _write_pdf(pages: dict[str, Path]) -> list[str]:
         path = page.with_suffix(".pdf")
         if printed is None:
             missing.append(
-                f"{path.name} was not written: no font here has Chinese characters; install one (apt install fonts-noto-cjk)."
+                f"{path.name} was not written: no font here has Chinese characters; install one, such as fonts-noto-cjk."
             )
         else:
             write_whole(path, printed)

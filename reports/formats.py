@@ -52,7 +52,9 @@ class Formats:
             text = f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign},.12g}"
         else:
             text = f"{value:{sign},.{decimals}f}"
-        return text.replace("-", MINUS, 1) if value < 0 else text
+        if not any(digit in text for digit in "123456789"):
+            return text.replace("-", "")  # what rounds to nothing has no sign
+        return text.replace("-", MINUS, 1)
 
     def cell(self, measure: dict | None, name: str = "", sign: str = "-") -> str:
         """``0.807 [0.748, 0.856]`` of a measure called ``name``."""

@@ -151,7 +151,7 @@ def judge() -> dict:
     scored = {"ids_judged": 300, "measures": {name: measure(3 + i / 9) for i, name in enumerate(dimensions)}}
     return {
         "git": "5" * 40,
-        "config": {"judge_model": "a-judge", "samples": 2, "temperature": 0.7, "retries": 2, "resamples": 2000, "seed": 0},
+        "config": {"judge_model": "a-judge", "samples": 2, "temperature": 0.7, "retries": 2},
         "input_sha256": {}, "n": 300,
         "files": {"A": {"file": "tuned.jsonl", "sha256": "6" * 64}, "B": {"file": "base.jsonl", "sha256": "7" * 64}},
         "pairwise": {"counts": counts, "ids_judged": 298,
