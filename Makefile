@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller \
-        retriever bench-data bench-retrieval bench-train bench-gateway lint format clean
+        retriever bench-data bench-retrieval bench-train bench-gateway report submission lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -99,6 +99,12 @@ bench-train: $(VENV) ## measure how many replies a second training learns agains
 
 bench-gateway: $(VENV) ## measure what the gateway costs before a stand-in for the model; five minutes
 	@$(RUN) -m eval.bench_gateway --json reports/results/bench_gateway.json $(ARGS)
+
+report: $(VENV) ## the report over reports/results/*.json, in English and Chinese: Markdown, HTML and PDF (Chromium)
+	@$(RUN) -m reports.build $(ARGS)
+
+submission: $(VENV) ## pack report and code as saves/submission.zip, to hand in
+	@$(RUN) -m reports.submission $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

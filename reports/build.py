@@ -63,9 +63,7 @@ def _write_pdf(pages: dict[str, Path]) -> list[str]:
     for page, printed in print_pages(browser, list(pages.values())).items():
         path = page.with_suffix(".pdf")
         if printed is None:
-            missing.append(
-                f"{path.name} was not written: no font here has Chinese characters; install one, such as fonts-noto-cjk."
-            )
+            missing.append(f"{path.name} was not written: no font here has Chinese characters; install fonts-noto-cjk.")
         else:
             write_whole(path, printed)
     return missing

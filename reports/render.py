@@ -110,7 +110,8 @@ class View:
             )
             for row in others
         ]
-        return f"{said} {self.words('summary.others', list=self.words('summary.separator').join(listed))}"
+        rest = self.words("summary.others", list=self.words("summary.separator").join(listed))
+        return f"{said}{self.words('between')}{rest}"
 
     def hardware(self, machine: dict | None) -> str:
         """Cores, memory and GPUs of a machine."""
