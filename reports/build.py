@@ -11,7 +11,8 @@ from pathlib import Path
 from reports.figures import figures
 from reports.load import ReportError, read_results, write_whole
 from reports.pdf import BROWSERS, browser_path, print_pages
-from reports.render import LANGUAGES, html, markdown
+from reports.render import html, markdown
+from reports.words import LANGUAGES
 
 
 def name_of(language: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from reports.build import name_of, report_files
 from reports.load import ReportError, write_whole
-from reports.render import LANGUAGES
+from reports.words import LANGUAGES
 
 ROOT = Path(__file__).parents[1]
 TOP = "persona-factory"
@@ -73,7 +73,7 @@ def pack(root: Path, out: Path) -> tuple[int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reports.submission", description=__doc__.split("\n")[0])
-    default = ROOT / "saves" / "submission.zip"
+    default = Path("saves/submission.zip")
     parser.add_argument("--out", type=Path, default=default, help="the file to write (default: saves/submission.zip)")
     arguments = parser.parse_args()
     try:
