@@ -23,7 +23,7 @@ def figures(results: dict[str, dict | None]) -> dict[str, bytes]:
 def loss_curve(training: dict | None) -> bytes | None:
     """Loss in nats per token over training steps, the findings as dotted lines; None without a curve."""
     curve = find(training, "curve")
-    if not find(curve, "steps"):
+    if not find(curve, "steps") or not find(curve, "loss"):
         return None
     with _fixed():
         figure = Figure(figsize=(8, 4), layout="constrained")

@@ -10,6 +10,7 @@ from reports.verdicts import ENDS, is_measured
 # Decimals of a measure, by its name; 3 for the others, most of which are shares.
 DECIMALS = {"bleu": 2, "words": 1, "perplexity": 2, "perplexity_uses_fact": 2, "p50_seconds": 2}
 MINUS = "\N{MINUS SIGN}"
+EMPTY = "\N{EMPTY SET}"  # shown for text of no letter, such as an empty reply
 
 # Half-characters, which UTF-8 cannot hold, control characters, and those that turn the direction of text.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -20,7 +21,7 @@ _MARKDOWN = re.compile(r"[\\`*_\[\]<>|&~$#@]|:(?=//)|(?<=www)\.")
 def md(text: object) -> str:
     """``text`` as one line of Markdown in which nothing of it is markup; not for the beginning of a line."""
     line = _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", " ".join(str(text).split()))
-    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", line)
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", line) or EMPTY
 
 
 def code(text: object) -> str:

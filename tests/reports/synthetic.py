@@ -46,8 +46,8 @@ def system(model: str, retriever: str, at: float) -> dict:
     return made
 
 
-def comparison() -> dict:
-    pairs = [(model, retriever) for model in MODELS for retriever in RETRIEVERS]
+def comparison(retrievers: dict[str, str] = RETRIEVERS) -> dict:
+    pairs = [(model, retriever) for model in MODELS for retriever in retrievers]
     return {
         "git": "c" * 40,
         "config": {
@@ -56,7 +56,7 @@ def comparison() -> dict:
                  "template": "qwen3_nothink", "weights_sha256": {"model.safetensors": letter * 64}}
                 for name, letter in zip(MODELS, "ab", strict=True)
             ],
-            "retrievers": RETRIEVERS,
+            "retrievers": retrievers,
             "split": "test", "samples": 300, "seed": 17, "max_tokens": 64, "judge": "encoder",
             "bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0",
             "resamples": 2000, "bootstrap_seed": 3, "candidates": 20,
@@ -73,7 +73,7 @@ def comparison() -> dict:
         "true_replies": {group: system("", "", 0.9)["measures"][group] for group in ("text", "consistency")},
         "retrieval": {
             name: {"recall_used": measure(0.4 + 0.1 * i), "messages_shown_a_fact": measure(0.3 + 0.1 * i)}
-            for i, name in enumerate(RETRIEVERS)
+            for i, name in enumerate(retrievers)
         },
         "training": {"name": "tiny/full", "record": record(), "curve": curve()},
         "examples": [example("test-3-5", True), example("test-4-2", False)],

@@ -35,7 +35,8 @@ def test_the_verdict_is_what_its_definition_says(measure, base, difference, bett
 
 
 @given(INTERVALS, INTERVALS, INTERVALS)
-def test_the_other_direction_turns_the_verdict_round(*three):
+def test_the_other_direction_turns_the_verdict_round(measure, base, difference):
+    three = (measure, base, difference)
     turned = {"better": "worse", "worse": "better"}
     direction, *rest = verdict(*three, "higher").split("_", 1)
     assert verdict(*three, "lower") == "_".join([turned.get(direction, direction), *rest])
