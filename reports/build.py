@@ -42,14 +42,14 @@ def build(results: Path, out: Path) -> list[str]:
     """
     files = report_files(results, out)
     pages = {language: out / f"{name_of(language)}.html" for language in LANGUAGES}
+    old = [path for path in (out / "figures").glob("*.svg") if f"figures/{path.name}" not in files]
     for page in pages.values():
         if not page.is_file() or page.read_bytes() != files[page.name]:
-            page.with_suffix(".pdf").unlink(missing_ok=True)
-    for old in (out / "figures").glob("*.svg"):
-        if f"figures/{old.name}" not in files:
-            old.unlink()
+            old.append(page.with_suffix(".pdf"))
     for name, content in files.items():
         write_whole(out / name, content)
+    for path in old:
+        path.unlink(missing_ok=True)
     return _write_pdf(pages)
 
 

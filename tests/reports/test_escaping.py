@@ -17,7 +17,8 @@ NASTY = (
     "<script>alert(1)</script>", "| a | b |", "[P1](http://x)", "![x](http://x/y.png)", "`code` ``", "**bold** _it_",
     "# heading", "- item", "1. item", "> quote", "```\nfence", "---", "a\n\nb", "a\\", "\\|", "\\\\|", "&lt;", "&#124;",
     "<http://x.y>", "http://x.y www.x.y", "[a]: http://x", "~~gone~~", "$x$", "{{ 7 * 7 }}", "{% raw %}",
-    "\x00\x0b\u2028", "\ud800", "\u202eabc", "", "   ", "Setext\n===", "<!-- x", "</td></tr></table>", "{n}", "|", "||", "`|`", "[^1]",
+    "\x00\x0b\u2028", "\ud800", "\u202eabc", "", "   ", "Setext\n===", "<!-- x", "</td></tr></table>", "{n}", "|",
+    "||", "`|`", "[^1]",
 )  # fmt: skip
 TEXT = st.lists(st.one_of(st.sampled_from(NASTY), st.text(max_size=5), st.sampled_from("\\|`*_[]<>()!#&-\n"))).map(
     "".join

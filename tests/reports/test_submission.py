@@ -108,7 +108,7 @@ def test_the_command_prints_name_files_and_size_or_one_sentence(root, monkeypatc
     out = root / "saves" / "a.zip"
     done = in_process("reports.submission", "--out", str(out))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{out}: 21 files, {out.stat().st_size / 1e6:.1f} MB\n"
+    assert done.stdout == f"{out}: 20 files, {out.stat().st_size / 1e6:.1f} MB\n"
     (root / "run").unlink()
     done = in_process("reports.submission", "--out", str(out))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
