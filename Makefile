@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller \
-        retriever bench-data bench-retrieval bench-train bench-gateway eval eval-general lint format clean
+        retriever bench-data bench-retrieval bench-train bench-gateway eval \
+        eval-general report submission lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -107,6 +108,12 @@ eval: $(VENV) ## compare what CONFIG= trained with BASE=, with and without retri
 
 eval-general: $(VENV) ## general benchmarks of what CONFIG= trained against BASE=qwen3-1.7b/base; ARGS="--limit 200"
 	@$(RUN) -m eval.general $(BASE) $(CONFIG) --json reports/results/general.json $(ARGS)
+
+report: $(VENV) ## the report over reports/results/*.json, in English and Chinese: Markdown, HTML and PDF (Chromium)
+	@$(RUN) -m reports.build $(ARGS)
+
+submission: $(VENV) ## pack report and code as saves/submission.zip, to hand in
+	@$(RUN) -m reports.submission $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

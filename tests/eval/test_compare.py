@@ -15,9 +15,9 @@ from tests.conftest import ENV, ROOT, in_process, python_m
 SAMPLES = 4
 
 
-def arguments(folder, *more):
+def arguments(folder, *more, model="tiny/base"):
     given = ("--spc", "sample", "--samples", str(SAMPLES), "--retrievers", "none,small", "--max-tokens", "12")
-    return "tiny/base", *given, "--work", str(folder / "work"), "--json", str(folder / "out.json"), *more
+    return model, *given, "--work", str(folder / "work"), "--json", str(folder / "out.json"), *more
 
 
 def result_of(folder):
@@ -95,7 +95,6 @@ def test_what_is_there_is_not_asked_again(whole):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("no/such",), "There is no serve configuration 'no/such'"),
         (("--spc", "nowhere"), "SPC=nowhere is not a folder"),
         (("--samples", "1"), "at least two"),
         (("--samples", "100000"), "There are"),
@@ -108,3 +107,9 @@ def test_each_fault_is_one_sentence(tmp_path, more, says):
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]
     assert not (tmp_path / "out.json").exists()
+
+
+def test_an_unknown_model_is_named_with_those_there_are(tmp_path):
+    done = in_process("eval.compare", *arguments(tmp_path, model="no/such"))
+    assert done.returncode == 2
+    assert "There is no serve configuration 'no/such'; choose" in done.stderr

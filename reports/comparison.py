@@ -1,0 +1,69 @@
+"""comparison.json as the report's tables need it: systems by name, verdicts, and what retrieval and tuning bring."""
+
+from reports.load import find
+from reports.verdicts import verdict
+
+NO_RETRIEVER = "none"
+
+
+class Comparison:
+    """``content``: of comparison.json, None if there is none; what it lacks is None or empty here."""
+
+    def __init__(self, content: dict | None):
+        self.content = content
+        self.systems = find(content, "systems") or []
+        self.headline = find(content, "headline") or []
+        self.models = [find(model, "name") for model in find(content, "config", "models") or []]
+        self.retrievers = [name for name in find(content, "config", "retrievers") or {} if name != NO_RETRIEVER]
+        self.base = (find(content, "base", "model"), find(content, "base", "retriever"))
+        self.last = self.models[-1] if self.models else None
+
+    def system(self, model: str | None, retriever: str | None) -> dict | None:
+        """The system of that model and retriever."""
+        wanted = (model, retriever)
+        return next((one for one in self.systems if (find(one, "model"), find(one, "retriever")) == wanted), None)
+
+    def measure(self, system: dict | None, of: dict) -> dict | None:
+        """The measure of ``system`` that a headline entry names."""
+        return find(system, "measures", find(of, "group"), find(of, "measure"))
+
+    def difference(self, system: dict | None, of: dict) -> dict | None:
+        """The paired difference of ``system`` to the base in what a headline entry names."""
+        return find(system, "difference_to_base", find(of, "group"), find(of, "measure"))
+
+    def verdicts(self, retriever: str) -> list[dict]:
+        """Of the last model with ``retriever`` against the base, an entry for each headline measure.
+
+        ``of``: the headline's entry; ``measure``, ``base``, ``difference``: measures; ``verdict``: of VERDICTS.
+        """
+        system, base = self.system(self.last, retriever), self.system(*self.base)
+        rows = []
+        for of in self.headline:
+            three = (self.measure(system, of), self.measure(base, of), self.difference(system, of))
+            row = dict(zip(("measure", "base", "difference"), three, strict=True))
+            rows.append({"of": of, **row, "verdict": verdict(*three, find(of, "better"))})
+        return rows
+
+    def contributions(self, retriever: str) -> list[dict]:
+        """What ``retriever`` and tuning bring in each headline measure, each with and without the other.
+
+        ``retrieval_base``, ``tuning_alone``: paired differences, measures; ``retrieval_tuned``, ``tuning_retrieval``:
+        differences of two values, numbers without an interval, since the JSON holds paired ones to the base alone.
+        """
+        alone = self.system(self.last, NO_RETRIEVER)
+        with_facts = self.system(self.base[0], retriever)
+        both = self.system(self.last, retriever)
+        return [
+            {
+                "of": of,
+                "retrieval_base": self.difference(with_facts, of),
+                "tuning_alone": self.difference(alone, of),
+                "retrieval_tuned": self._minus(both, alone, of),
+                "tuning_retrieval": self._minus(both, with_facts, of),
+            }
+            for of in self.headline
+        ]
+
+    def _minus(self, one: dict | None, other: dict | None, of: dict) -> float | None:
+        values = [find(self.measure(system, of), "value") for system in (one, other)]
+        return None if None in values else values[0] - values[1]
