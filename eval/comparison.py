@@ -47,32 +47,39 @@ class Answers:
 
 
 def compare(systems: Sequence[Answers], judge: Judge) -> dict:
-    """``systems`` with their measures and, but for the first, differences to it; ``true_replies``, which have no marks.
+    """``systems`` with their measures and their paired differences: ``difference_to_base``, the first system;
+    ``difference_by_model``, to the first model with the same retriever; ``difference_by_retriever``, to the same model
+    with the first retriever. Also ``true_replies``, which have no marks.
 
     ``judge``: says what facts support. Raises InputError if there are fewer than two messages.
     """
-    base: Groups | None = None
-    found = []
-    for system in systems:
-        statistics = system.statistics(judge)
-        entry = {"model": system.model, "retriever": system.retriever}
-        entry["measures"] = {group: intervals(measures) for group, measures in statistics.items()}
-        if base is None:
-            base = statistics
-        else:
-            entry["difference_to_base"] = {
-                group: paired_differences(measures, base[group]) for group, measures in statistics.items()
-            }
-        found.append(entry)
+    statistics = {(system.model, system.retriever): system.statistics(judge) for system in systems}
+    first = (systems[0].model, systems[0].retriever)
     lines = systems[0].replies
     true = reply_statistics(lines, [line.reference for line in lines], judge)
     return {
         "n": len(lines),
         "n_uses_fact": sum(choice["uses_fact"] for choice in systems[0].choices),
-        "base": {name: found[0][name] for name in ("model", "retriever")},
+        "base": dict(zip(("model", "retriever"), first, strict=True)),
         "headline": [dict(zip(("group", "measure", "better"), each, strict=True)) for each in HEADLINE],
-        "systems": found,
+        "systems": [_entry(model, retriever, statistics, first) for model, retriever in statistics],
         "true_replies": {group: intervals(true[group]) for group in ("text", "consistency")},
+    }
+
+
+def _entry(model: str, retriever: str, statistics: Mapping[tuple[str, str], Groups], first: tuple[str, str]) -> dict:
+    own = statistics[model, retriever]
+    others = {
+        "difference_to_base": first,
+        "difference_by_model": (first[0], retriever),
+        "difference_by_retriever": (model, first[1]),
+    }
+    entry = {"model": model, "retriever": retriever}
+    entry |= {"measures": {group: intervals(measures) for group, measures in own.items()}}
+    return entry | {
+        name: {group: paired_differences(measures, statistics[other][group]) for group, measures in own.items()}
+        for name, other in others.items()
+        if other != (model, retriever)
     }
 
 

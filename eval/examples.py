@@ -10,6 +10,8 @@ from eval.citation_metrics import count_citations
 from eval.consistency import count_claims
 from eval.judging import Judge
 from eval.replies import Line
+from eval.text_metrics import unigram_f1
+from retrieval.text import strip_marks
 
 EACH = 3  # good ones, and as many bad ones
 # The bundled sample is small, and its messages take a minute or two on a CPU.
@@ -37,12 +39,21 @@ def faults(lines: Sequence[Line], judge: Judge) -> list[Faults]:
     return found
 
 
+def _likeness(line: Line) -> float:
+    """F1 of the reply's words and those of the facts shown that it cites, 0 to 1."""
+    cited = (hit["fact"] for hit in line.retrieved if hit["mark"] in line.reply)
+    return unigram_f1(strip_marks(line.reply), " ".join(cited))
+
+
 def choose_examples(lines: Sequence[Line], base: Sequence[Line], judge: Judge) -> list[dict]:
-    """Among replies to messages that facts were shown with: the first that have a right mark and no fault, and those
-    with the most faults. ``base``: another system's replies to the same messages, to show beside."""
+    """Among replies to messages that facts were shown with: those with a right mark and no fault whose words are
+    nearest to the facts shown, and those with the most faults. ``base``: another system's replies to the same messages,
+    to show beside."""
     shown = [pair for pair in zip(lines, base, strict=True) if pair[0].retrieved]
     rated = list(zip(shown, faults([line for line, _ in shown], judge), strict=True))
     good = [each for each in rated if each[1].right_marks and not each[1].wrong_marks + each[1].unsupported_claims]
+    # The judge lets a wrong name pass now and then; a reply in the words of its facts is surely right.
+    good.sort(key=lambda each: -_likeness(each[0][0]))
     bad = [each for each in rated if each[1].wrong_marks + each[1].unsupported_claims]
     bad.sort(key=lambda each: -each[1].wrong_marks - each[1].unsupported_claims)
     return [

@@ -34,12 +34,13 @@ def choices(nats):
 def systems():
     base = Answers("a/base", "none", choices([20.0, 30.0, 40.0, 50.0]), lines(["Yes."] * 4))
     tuned = Answers("a/lora", "small", choices([10.0, 10.0, 40.0, 50.0]), lines([CITED, "Yes.", "Nice!", CITED]))
-    return [base, tuned, Answers("a/lora", "none", base.choices, base.replies)]
+    other = Answers("a/base", "small", base.choices, base.replies)
+    return [base, other, tuned, Answers("a/lora", "none", base.choices, base.replies)]
 
 
 def test_values_are_those_by_hand_and_differences_are_paired(systems):
     result = compare(systems, open_judge("overlap"))
-    base, tuned, same = result["systems"]
+    base, _, tuned, same = result["systems"]
     assert (result["n"], result["n_uses_fact"], result["base"]) == (4, 2, {"model": "a/base", "retriever": "none"})
     assert base["measures"]["likelihood"]["loss"]["value"] == 140 / 40
     assert base["measures"]["likelihood"]["loss_uses_fact"]["value"] == 50 / 20
@@ -50,12 +51,16 @@ def test_values_are_those_by_hand_and_differences_are_paired(systems):
     # Two replies cite, one of them to a message whose true reply is about cats; both cite what they say.
     assert tuned["measures"]["citations"]["precision_marked"]["value"] == 1
     assert base["measures"]["citations"]["recall"]["value"] == 0
-    said = [line.reply.removesuffix(" [P1]") for system in (systems[1], systems[0]) for line in system.replies]
+    said = [line.reply.removesuffix(" [P1]") for system in (systems[2], systems[0]) for line in system.replies]
     f1 = np.array([unigram_f1(*pair) for pair in zip(said, TRUTHS * 2, strict=True)])
     scores = [f1[:4], f1[4:]]
     expected = paired_difference(lambda values, axis=-1: values.mean(axis), scores[:1], scores[1:])
     assert tuned["difference_to_base"]["text"]["f1"] == expected
-    assert "difference_to_base" not in base
+    assert not any(name.startswith("difference") for name in base)
+    # The third system differs from the second in the retriever alone, and from the first in the model alone.
+    back = tuned["difference_by_retriever"]["likelihood"]["loss_uses_fact"]
+    assert (back["value"], "difference_by_retriever" in same) == (-1.5, False)
+    assert same["difference_by_model"] == same["difference_to_base"]
     differences = [found for group in same["difference_to_base"].values() for found in group.values()]
     assert all(found == {"value": 0, "low": 0, "high": 0} for found in differences)
     assert result["true_replies"]["text"]["f1"]["value"] == 1
@@ -71,8 +76,8 @@ def test_every_headline_measure_is_there(systems):
 def test_the_judge_is_the_one_given(systems):
     # One that knows nothing: no mark is right then.
     result = compare(systems, lambda conversations: [lambda sentence, facts: False for _ in conversations])
-    assert result["systems"][1]["measures"]["citations"]["precision_marked"]["value"] == 0
-    assert result["systems"][1]["measures"]["consistency"]["unsupported"]["value"] == 1
+    assert result["systems"][2]["measures"]["citations"]["precision_marked"]["value"] == 0
+    assert result["systems"][2]["measures"]["consistency"]["unsupported"]["value"] == 1
 
 
 def test_retrieval_is_measured_by_the_facts_that_are_shown():

@@ -25,6 +25,12 @@ def test_faults_are_counted():
     assert faults([line(number, reply) for number, reply in enumerate(replies)], JUDGE) == [*replies.values()]
 
 
+def test_the_nearest_to_its_facts_comes_first():
+    said = ["After dinner I play the banjo for all of my many friends. [P1]", GOOD]
+    lines = [line(number, reply) for number, reply in enumerate(said)]
+    assert [one["id"] for one in choose_examples(lines, lines, JUDGE)] == ["q1", "q0"]
+
+
 def test_the_first_good_and_the_worst_bad_ones_are_shown():
     bad = "I drive a green lorry. [P2]"
     worse = "I drive a green lorry. [P2] I live on a big farm. [P3]"
