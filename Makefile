@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller \
-        retriever bench-data bench-retrieval bench-train bench-gateway eval-general lint format clean
+        retriever bench-data bench-retrieval bench-train bench-gateway eval-general screenshots lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -104,6 +104,9 @@ bench-gateway: $(VENV) ## measure what the gateway costs before a stand-in for t
 BASE ?= $(patsubst %/,%,$(dir $(CONFIG)))/base
 eval-general: $(VENV) ## general benchmarks of what CONFIG= trained against BASE=qwen3-1.7b/base; ARGS="--limit 200"
 	@$(RUN) -m eval.general $(BASE) $(CONFIG) --json saves/$(CONFIG)/general.json $(ARGS)
+
+screenshots: $(VENV) ## pictures of the page while what CONFIG= trained answers, for the report; needs Chromium
+	@$(RUN) -m eval.screenshots $(CONFIG) $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .
