@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast data check check-configs train loss-curve serve gateway chat webui export tiny labeller \
-        retriever bench-data bench-retrieval bench-train bench-gateway eval \
-        eval-general report submission lint format clean
+        retriever bench-data bench-retrieval bench-train bench-gateway eval eval-general \
+        screenshots report submission lint format clean
 
 PYTHON ?= python3
 SPC ?= hub
@@ -114,6 +114,9 @@ report: $(VENV) ## the report over reports/results/*.json, in English and Chines
 
 submission: $(VENV) ## pack report and code as saves/submission.zip, to hand in
 	@$(RUN) -m reports.submission $(ARGS)
+
+screenshots: $(VENV) ## pictures of the page while what CONFIG= trained answers, for the report; needs Chromium
+	@$(RUN) -m eval.screenshots $(CONFIG) $(ARGS)
 
 lint: $(VENV) ## check style
 	@$(RUN) -m ruff check . && $(RUN) -m ruff format --check .

@@ -1,16 +1,15 @@
 """What the page's tests run against besides the gateway: a backend whose replies can be held up, and Chromium."""
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync")  # fmt: skip
+from data_prep.errors import InputError
+from eval import browser as browser_module
 
 
 class FakeBackend:
@@ -89,12 +88,10 @@ class FakeBackend:
 @contextmanager
 def chromium() -> Iterator:
     """The system's Chromium, driven by playwright."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    if path is None:
-        pytest.skip(f"no browser to test the page with: none of {', '.join(names)} is installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=FLAGS)
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with ExitStack() as stack:
+        try:
+            browser = stack.enter_context(browser_module.chromium())
+        except InputError as error:
+            pytest.skip(str(error))
         yield browser
-        browser.close()
