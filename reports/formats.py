@@ -53,9 +53,10 @@ class Formats:
             text = f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign},.12g}"
         else:
             text = f"{value:{sign},.{decimals}f}"
-        if not any(digit in text for digit in "123456789"):
-            return text.replace("-", "")  # what rounds to nothing has no sign
-        return text.replace("-", MINUS, 1)
+        if not text.startswith("-"):
+            return text
+        # What rounds to nothing has no sign.
+        return MINUS + text[1:] if any(digit in text for digit in "123456789") else text[1:]
 
     def cell(self, measure: dict | None, name: str = "", sign: str = "-") -> str:
         """``0.807 [0.748, 0.856]`` of a measure called ``name``."""
