@@ -27,9 +27,14 @@ class Comparison:
         """The measure of ``system`` that a headline entry names."""
         return find(system, "measures", find(of, "group"), find(of, "measure"))
 
-    def difference(self, system: dict | None, of: dict) -> dict | None:
-        """The paired difference of ``system`` to the base in what a headline entry names."""
-        return find(system, "difference_to_base", find(of, "group"), find(of, "measure"))
+    def difference(self, system: dict | None, of: dict, to: str = "base") -> dict | None:
+        """The paired difference in what a headline entry names.
+
+        ``to``: ``base``; ``model``, the first one with the same retriever; ``retriever``, the first one with the same
+        model.
+        """
+        name = "difference_to_base" if to == "base" else f"difference_by_{to}"
+        return find(system, name, find(of, "group"), find(of, "measure"))
 
     def verdicts(self, retriever: str) -> list[dict]:
         """Of the last model with ``retriever`` against the base, an entry for each headline measure.
@@ -47,23 +52,18 @@ class Comparison:
     def contributions(self, retriever: str) -> list[dict]:
         """What ``retriever`` and tuning bring in each headline measure, each with and without the other.
 
-        ``retrieval_base``, ``tuning_alone``: paired differences, measures; ``retrieval_tuned``, ``tuning_retrieval``:
-        differences of two values, numbers without an interval, since the JSON holds paired ones to the base alone.
+        An entry for each: ``of``, the headline's entry, and four paired differences, measures.
         """
-        alone = self.system(self.last, NO_RETRIEVER)
+        alone = self.system(self.last, self.base[1])
         with_facts = self.system(self.base[0], retriever)
         both = self.system(self.last, retriever)
         return [
             {
                 "of": of,
-                "retrieval_base": self.difference(with_facts, of),
-                "tuning_alone": self.difference(alone, of),
-                "retrieval_tuned": self._minus(both, alone, of),
-                "tuning_retrieval": self._minus(both, with_facts, of),
+                "retrieval_base": self.difference(with_facts, of, "retriever"),
+                "retrieval_tuned": self.difference(both, of, "retriever"),
+                "tuning_alone": self.difference(alone, of, "model"),
+                "tuning_retrieval": self.difference(both, of, "model"),
             }
             for of in self.headline
         ]
-
-    def _minus(self, one: dict | None, other: dict | None, of: dict) -> float | None:
-        values = [find(self.measure(system, of), "value") for system in (one, other)]
-        return None if None in values else values[0] - values[1]

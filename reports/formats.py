@@ -69,10 +69,6 @@ class Formats:
         """``+0.031 [+0.010, +0.052]``"""
         return self.cell(measure, name, "+")
 
-    def signed(self, value: object, name: str = "") -> str:
-        """``+0.031``"""
-        return self.number(value, DECIMALS.get(name, 3), "+")
-
     def setting(self, value: object) -> str:
         """A value of a configuration: number, text, list of them, or null, as code."""
         if _is_missing(value):

@@ -47,7 +47,7 @@ def _environment(language: str) -> Environment:
         loader=FileSystemLoader(FOLDER), undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        name: getattr(formats, name) for name in ("md", "code", "number", "cell", "difference", "signed", "setting")
+        name: getattr(formats, name) for name in ("md", "code", "number", "cell", "difference", "setting")
     }
     environment.globals |= {
         "t": words,

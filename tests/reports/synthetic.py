@@ -41,8 +41,14 @@ def system(model: str, retriever: str, at: float) -> dict:
     for g, (group, names) in enumerate(GROUPS.items()):
         made["measures"][group] = {name: measure(at + 0.31 * g + 0.023 * i) for i, name in enumerate(names)}
         differences[group] = {name: measure(at - 0.2 + 0.013 * g - 0.07 * i, 0.02) for i, name in enumerate(names)}
-    if at:
-        made["difference_to_base"] = differences
+    base = (MODELS[0], "none")
+    for number, (name, other) in enumerate(
+        (("to_base", base), ("by_model", (MODELS[0], retriever)), ("by_retriever", (model, "none")))
+    ):
+        if other != (model, retriever):
+            shifted = {group: {key: measure(one["value"] - 0.37 * number, 0.02) for key, one in of_group.items()}
+                       for group, of_group in differences.items()}  # fmt: skip
+            made[f"difference_{name}"] = shifted
     return made
 
 
