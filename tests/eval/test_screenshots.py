@@ -54,6 +54,8 @@ def test_a_person_is_made_asked_and_pictured_with_the_fact_behind_a_mark(tmp_pat
             browser.new_page = lambda **options: seen.append(new_page(**options)) or seen[0]
             taken = pictures(browser, url, Persona("", ["I have two cats."]), ["Do you have a cat?", "Cats?"])
             assert ("page-zh.png" in taken) is seen[0].evaluate(DRAWS_CHINESE)
+            boxes = DRAWS_CHINESE.replace("人", "\ue000").replace("事", "\ue001")  # which no font has
+            assert not seen[0].evaluate(boxes)
             assert seen[0].inner_text("#send") == "发送"
             assert seen[0].locator(".turn details[open]").count() == 1
             backend.says(status=500)
