@@ -1,6 +1,7 @@
 """The command, with Chromium and without."""
 
 import re
+from unicodedata import normalize
 
 import pytest
 from pypdf import PdfReader
@@ -34,11 +35,12 @@ def test_with_chromium_there_is_a_pdf_with_the_text_and_the_screenshot(quick, tm
             continue
         pages = PdfReader(tmp_path / f"{name}.pdf").pages
         text = "".join(page.extract_text() for page in pages)
-        shown = re.sub(r"\s", "", text)
+        # A font may have one glyph for a character and its radical, and the PDF then names the radical.
+        shown = re.sub(r"\s", "", normalize("NFKC", text))
         assert len(pages) > 3
-        assert re.sub(r"\s", "", words_of(language)("comparison.title")) in shown
+        assert re.sub(r"\s", "", normalize("NFKC", words_of(language)("comparison.title"))) in shown
         assert "0.750[0.700,0.850]" in shown
-        assert "IplaythebanjO.[P2]".lower() in shown.lower()
+        assert "Iplaythebanjo.[P2]" in shown
 
 
 def test_without_chromium_markdown_and_html_are_written_and_a_sentence_says_what_to_install(
