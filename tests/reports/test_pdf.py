@@ -34,13 +34,13 @@ def test_with_chromium_there_is_a_pdf_with_the_text_and_the_screenshot(quick, tm
             assert not (tmp_path / f"{name}.pdf").exists()
             continue
         pages = PdfReader(tmp_path / f"{name}.pdf").pages
-        # Some fonts have a character and its radical as one glyph, which is then read back as the radical.
-        text = normalize("NFKC", "".join(page.extract_text() for page in pages))
-        shown = re.sub(r"\s", "", text)
+        text = "".join(page.extract_text() for page in pages)
+        # A font may have one glyph for a character and its radical, and the PDF then names the radical.
+        shown = re.sub(r"\s", "", normalize("NFKC", text))
         assert len(pages) > 3
-        assert re.sub(r"\s", "", words_of(language)("comparison.title")) in shown
+        assert re.sub(r"\s", "", normalize("NFKC", words_of(language)("comparison.title"))) in shown
         assert "0.750[0.700,0.850]" in shown
-        assert "IplaythebanjO.[P2]".lower() in shown.lower()
+        assert "Iplaythebanjo.[P2]" in shown
 
 
 def test_without_chromium_markdown_and_html_are_written_and_a_sentence_says_what_to_install(
