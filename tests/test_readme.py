@@ -52,7 +52,7 @@ def test_the_curl_example_is_what_the_client_sends(name):
 def test_the_shell_blocks_are_valid_shell_and_the_body_of_curl_is_json(name):
     fenced = re.findall(r"^```(\w*)\n(.*?)^```", read(name), re.M | re.S)
     blocks = [block for language, block in fenced if not language and re.match("curl|make|printf", block)]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for block in blocks:
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)
     [body] = re.findall(r"<<'EOF'\n(.*)EOF", "".join(blocks), re.S)
