@@ -1,5 +1,6 @@
 """PDF from HTML, printed by the Chromium of the system without a window."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,8 @@ _PAGE_NUMBER = (
     """<div style="width: 100%; font-size: 8px; text-align: center;"><span class="pageNumber"></span></div>"""
 )
 _MARGINS = {"top": "18mm", "bottom": "18mm", "left": "16mm", "right": "16mm"}
+# When it was printed, which is no business of the report's: the same JSON makes the same file.
+_DATE = re.compile(rb"(/(?:Creation|Mod)Date )\(D:\d{14}\+00'00'\)")
 # Two characters that no font of the system has are both drawn as the same box.
 _HAS_CHINESE = """() => {
   const drawn = (character) => {
@@ -52,5 +55,6 @@ def _print(page, path: Path) -> bytes | None:
     page.goto(path.resolve().as_uri())
     if page.evaluate("document.documentElement.lang") == "zh" and not page.evaluate(_HAS_CHINESE):
         return None
-    return page.pdf(format="A4", margin=_MARGINS, print_background=True, display_header_footer=True,
-                    header_template="<span></span>", footer_template=_PAGE_NUMBER)  # fmt: skip
+    printed = page.pdf(format="A4", margin=_MARGINS, print_background=True, display_header_footer=True,
+                       header_template="<span></span>", footer_template=_PAGE_NUMBER)  # fmt: skip
+    return _DATE.sub(rb"\1(D:20000101000000+00'00')", printed)  # as long as before, so that all offsets still hold

@@ -33,7 +33,9 @@ def test_with_chromium_there_is_a_pdf_with_the_text_and_the_screenshot(quick, tm
         if f"{name}.pdf was not written: no font" in done.stdout:
             assert not (tmp_path / f"{name}.pdf").exists()
             continue
-        pages = PdfReader(tmp_path / f"{name}.pdf").pages
+        printed = PdfReader(tmp_path / f"{name}.pdf")
+        assert printed.metadata.creation_date.year == printed.metadata.modification_date.year == 2000
+        pages = printed.pages
         text = "".join(page.extract_text() for page in pages)
         # A font may have one glyph for a character and its radical, and the PDF then names the radical.
         shown = re.sub(r"\s", "", normalize("NFKC", text))
