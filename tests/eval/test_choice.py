@@ -200,7 +200,7 @@ def test_an_interrupted_run_goes_on_to_the_same_file(tmp_path):
     ],
 )
 def test_each_fault_is_one_sentence(tmp_path, monkeypatch, arguments, says):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     done = command(tmp_path, *arguments)
     assert done.returncode == 2
     assert says in done.stderr.splitlines()[-1]

@@ -293,6 +293,7 @@ def no_marks(path):
     ],
 )
 def test_faults_of_the_input_are_one_sentence(sample_data, tmp_path, monkeypatch, capsys, change, arguments, names):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     data = sample_data
     if change:
         data = tmp_path
