@@ -68,6 +68,13 @@ class TrainerView:
         row = self.processor.preprocess_dataset({name: [value] for name, value in (columns | media).items()})
         return row["input_ids"][0], row["labels"][0]
 
+    def encode_reply(self, turns: Sequence[str], system: str) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt for the last of ``turns``, as serving makes it, and of that reply.
+
+        A hybrid thinker that is not to think has an empty thought before the last reply only; in ``encode`` before all.
+        """
+        return self.template.encode_oneturn(self.tokenizer, _messages(turns), system)
+
     def with_loss(self, turns: Sequence[str], system: str) -> list[tuple[bool, str]]:
         """Stretches of the decoded row, and whether the loss falls on them, as the trainer has it."""
         ids, labels = self.encode(turns, system)

@@ -29,6 +29,7 @@ from data_prep.samples import Sample
 from eval.answers import answer_all
 from eval.arguments import positive
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, ratio
+from eval.models import weight_files
 from eval.questions import SYSTEM, Asked, Question, add_options, open_split
 from eval.results import write_result
 from retrieval.text import strip_marks
@@ -117,7 +118,7 @@ def choose_all(
 
 def main() -> None:
     # PyTorch and LLaMA-Factory take seconds; nothing else here needs them.
-    from eval.teacher_forced import TEMPLATE, TeacherForced, weight_files
+    from eval.teacher_forced import TEMPLATE, TeacherForced
 
     parser = argparse.ArgumentParser(prog="python -m eval.choice", description=__doc__.split("\n")[0])
     add = parser.add_argument

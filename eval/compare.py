@@ -5,8 +5,9 @@ Each model, named by the configuration that serves it, meets each retriever: the
 from the model itself (``eval.choice``), its own replies from LLaMA-Factory's API (``eval.generation``), which this
 starts and ends. The first model with the first retriever is the base that all others are compared with.
 
-What the models said lies in --work, JSON Lines, by sample and by weights. Started again, the command goes on where it
-was interrupted, and what is there already is not asked again: a retriever or a model more costs only itself.
+What the models said lies in --work, JSON Lines, by model and weights, sample and retriever. Started again, the command
+goes on where it was interrupted, and what is there already is not asked again: a retriever or a model more costs only
+itself.
 """
 
 import argparse
@@ -15,20 +16,18 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-
-import openai
 
 from data_prep.errors import InputError
 from data_prep.json_lines import json_lines
+from data_prep.provenance import sha256
+from eval.answering import Work, take_likelihoods, take_replies, work_of
 from eval.arguments import positive
-from eval.choice import OTHERS, choose_all
+from eval.choice import OTHERS
 from eval.comparison import Answers, compare, retrieval_measures
 from eval.examples import MESSAGES, choose_examples
-from eval.generation import MAX_TOKENS, ask, generate
+from eval.generation import MAX_TOKENS
 from eval.intervals import RESAMPLES, SEED, cell
 from eval.judging import Judge, open_judge
 from eval.loss_curve import judge as judge_curve
@@ -36,42 +35,15 @@ from eval.models import Model, open_model
 from eval.questions import Asked, Split, add_sample_options, open_split
 from eval.replies import Line, read_lines
 from eval.results import write_result
-from eval.retrieval import names
+from eval.retrieval import ORACLE, names
 from eval.text_metrics import bleu_signature
-from inference.client import first_model, open_api
-from inference.serving import NotServed, end_as_by_ctrl_c, model_api
+from inference.serving import NotServed, end_as_by_ctrl_c
+from llamafactory_configs.config import ConfigurationError
 from llamafactory_configs.retriever_record import retriever_of
 from llamafactory_configs.run_record import hardware
 
 RETRIEVERS = "none,tfidf,small,oracle"
 SAMPLES = 300
-SECONDS_TO_START = 1800  # a model may have to be fetched first
-
-
-@dataclass(frozen=True)
-class Work:
-    """A model, what it is for the record, and the folder where its answers to one sample lie."""
-
-    model: Model
-    record: dict
-    folder: Path
-
-    def choices(self, retriever: str) -> Path:
-        return self.folder / f"{retriever}.choices.jsonl"
-
-    def replies(self, retriever: str) -> Path:
-        return self.folder / f"{retriever}.replies.jsonl"
-
-    def examples(self, retriever: str) -> Path:
-        return self.folder / f"{retriever}.examples.jsonl"
-
-
-def work_of(root: Path, model: Model, asked: Asked) -> Work:
-    """Another sample and other weights have another folder."""
-    record = model.record()
-    sample = "{split}-{samples}-{seed}-{sample_sha256:.8}".format(**asked.config)
-    weights = "".join(f"-{digest:.8}" for digest in record["weights_sha256"].values())
-    return Work(model, record, root / sample / f"{model.name.replace('/', '_')}{weights}")
 
 
 @dataclass(frozen=True)
@@ -95,112 +67,93 @@ def plan(arguments: argparse.Namespace) -> Plan:
     base, shown = arguments.retrievers[0], trained_with(models[-1], asked)
     if len(asked[base].ids) < 2:
         raise InputError("An interval needs at least two replies; take more with --samples.")
-    works = [work_of(arguments.work, model, asked[base]) for model in models]
+    if len({*arguments.models}) < len(models):
+        raise InputError("One of the models is named twice; name each once, the untouched one first.")
+    works = [work_of(arguments.work, model) for model in models]
     sample = open_split("sample", "test")
     exemplary = {name: sample.asked(MESSAGES, 0, name) for name in (base, shown)}
     return Plan(works, split, asked, base, shown, exemplary)
 
 
-def take_likelihoods(work: Work, split: Split, asked: Mapping[str, Asked]) -> None:
-    """What the model thinks of the true replies under every retriever, into ``work``. Raises InputError."""
-
-    @cache
-    def scorer():
-        from eval.teacher_forced import TeacherForced  # PyTorch takes seconds, and is not needed if all is there
-
-        model = work.model
-        return TeacherForced(model.model_name_or_path, model.adapter_name_or_path, model.template)
-
-    for retriever, one in asked.items():
-        choose_all(scorer, one, split.questions, {"model": work.record}, work.choices(retriever))
-
-
-def take_replies(work: Work, asked: Mapping[Path, Asked], max_tokens: int) -> None:
-    """The replies of the model, served for as long as it takes, into the files that ``asked`` names.
-
-    Raises InputError, also if the API fails, and NotServed if it does not start.
-    """
-    log = work.folder / "serve.log"
-    with ExitStack() as stack:
-
-        @cache
-        def api() -> tuple[openai.OpenAI, str]:
-            base_url = stack.enter_context(model_api(work.model.name, log=log, seconds=SECONDS_TO_START))
-            client = open_api(base_url, os.environ.get("API_KEY") or "none")
-            return client, first_model(client)
-
-        config = {"model": work.record, "max_tokens": max_tokens}
-        try:
-            for out, one in asked.items():
-                generate(one, config, out, lambda messages: ask(*api(), messages, max_tokens))
-        except openai.APIError as error:
-            raise InputError(
-                f"The API that serves {work.model.name} failed ({error.message}); see {log}, the same command goes on."
-            ) from None
-
-
 def training_of(model: Model) -> dict | None:
-    """The record of the run that trained ``model``, and its loss curve; None if there is none."""
+    """The record of the run that trained ``model``, and its loss curve; None if there is none of either."""
     record = model.folder / "run.json"
     if not record.is_file():
         return None
-    judge_curve(model.folder)
-    curve = json.loads((model.folder / "loss_curve.json").read_text(encoding="utf-8"))
+    try:
+        judge_curve(model.folder)
+        curve = json.loads((model.folder / "loss_curve.json").read_text(encoding="utf-8"))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        curve = None
     return {"name": model.name, "record": json.loads(record.read_text(encoding="utf-8")), "curve": curve}
 
 
 def trained_with(model: Model, asked: Mapping[str, Asked]) -> str:
-    """The retriever, of those asked, that made the data of ``model``; where it is none of them, the last."""
-    identity = retriever_of(model.folder)
-    return next((name for name, one in asked.items() if one.config["retriever_identity"] == identity), [*asked][-1])
+    """The retriever, of those asked, that made the data of ``model``; where it is none of them, the first that can be
+    had when serving. Raises InputError if the model's record of it cannot be read."""
+    try:
+        identity = retriever_of(model.folder)
+    except ConfigurationError as error:
+        raise InputError(str(error)) from None
+    fitting = [name for name, one in asked.items() if one.config["retriever_identity"] == identity]
+    served = [name for name in asked if name not in ("none", ORACLE)]
+    return [*fitting, *served, *asked][0]
 
 
 def run(arguments: argparse.Namespace) -> dict:
     """Do what is left to do, and give the result, which is written too. Raises InputError, ValueError and NotServed."""
     judge = open_judge(arguments.judge)
     whole = plan(arguments)
+    if not os.access(_existing(arguments.json.parent), os.W_OK):
+        raise InputError(f"{arguments.json} cannot be written; name another --json.")
     for number, work in enumerate(whole.works, start=1):
         print(f"\n== {number}/{len(whole.works)}  {work.model.name}", flush=True)
-        work.folder.mkdir(parents=True, exist_ok=True)
         take_likelihoods(work, whole.split, whole.asked)
-        files = {work.replies(name): one for name, one in whole.asked.items()}
-        files |= {work.examples(name): one for name, one in whole.exemplary.items()}
-        take_replies(work, files, arguments.max_tokens)
+        take_replies(work, [*whole.asked.values(), *whole.exemplary.values()], arguments.max_tokens)
     print("\n== measures", flush=True)
-    result = measure(whole, judge)
-    write_result(arguments.json, config_of(arguments, whole), [whole.split.path], result)
+    result, read = measure(whole, judge, arguments.max_tokens)
+    answers = {str(path.relative_to(arguments.work)): sha256(path) for path in read}
+    write_result(arguments.json, config_of(arguments, whole), [whole.split.path], result | {"answers_sha256": answers})
     return result
 
 
-def measure(whole: Plan, judge: Judge) -> dict:
-    """The result, from what the models said."""
-    systems = [answers(work, retriever) for work in whole.works for retriever in whole.asked]
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
+
+
+def measure(whole: Plan, judge: Judge, max_tokens: int) -> tuple[dict, list[Path]]:
+    """The result, from what the models said, and the files that say it."""
+    read: list[Path] = []
+
+    def lines(work: Work, asked: Asked) -> list[Line]:
+        read.append(work.replies(asked, max_tokens))
+        return [*read_lines(read[-1]).values()]
+
+    systems = []
+    for work in whole.works:
+        for retriever, one in whole.asked.items():
+            read.append(work.choices(one))
+            choices = [line for _, line in json_lines(read[-1])]
+            systems.append(Answers(work.model.name, retriever, choices, lines(work, one)))
     base, last = whole.works[0], whole.works[-1]
-    chosen = choose_examples(_lines(last.examples(whole.shown)), _lines(base.examples(whole.base)), judge)
+    beside = lines(base, whole.exemplary[whole.base])
+    chosen = choose_examples(lines(last, whole.exemplary[whole.shown]), beside, judge)
     told = {"model": last.model.name, "retriever": whole.shown}
-    return {
+    result = {
         "sample_sha256": whole.asked[whole.base].config["sample_sha256"],
         **compare(systems, judge),
         "retrieval": {name: retrieval_measures(one) for name, one in whole.asked.items()},
         "training": training_of(last.model),
         "examples": [told | example for example in chosen],
     }
-
-
-def answers(work: Work, retriever: str) -> Answers:
-    """What a model made of the messages, read from its files."""
-    choices = [line for _, line in json_lines(work.choices(retriever))]
-    return Answers(work.model.name, retriever, choices, _lines(work.replies(retriever)))
-
-
-def _lines(path: Path) -> list[Line]:
-    return [*read_lines(path).values()]
+    return result, read
 
 
 def config_of(arguments: argparse.Namespace, whole: Plan) -> dict:
     """How the result was made."""
     return {
-        "models": [work.record for work in whole.works],
+        "models": [work.model.record for work in whole.works],
         "retrievers": {name: one.config["retriever_identity"] for name, one in whole.asked.items()},
         **{name: getattr(arguments, name) for name in ("split", "seed", "max_tokens", "judge")},
         "samples": len(whole.asked[whole.base].ids),

@@ -104,6 +104,7 @@ def measure(asked: argparse.Namespace) -> tuple[dict, dict]:
     models = [open_model(name) for name in asked.models]
     if len(models) < 2 or len({model.name for model in models}) < len(models):
         raise InputError("Name two different models or more, the untouched one first.")
+    records = [model.record for model in models]
     from eval.harness import open_benchmarks  # takes seconds to import
 
     benchmarks = open_benchmarks(asked.tasks.split(","), asked.few_shot, asked.include_path)
@@ -118,7 +119,7 @@ def measure(asked: argparse.Namespace) -> tuple[dict, dict]:
         "few_shot": asked.few_shot,
         "batch_size": asked.batch_size,
         "lm_eval": version("lm_eval"),
-        "models": [model.record() for model in models],
+        "models": records,
         "questions_sha256": {task: questions_hash(next(iter(given.values()))) for task, given in by_task.items()},
         "resamples": RESAMPLES,
         "bootstrap_seed": SEED,
@@ -149,6 +150,9 @@ def main() -> None:
     except InputError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("Stopped; the same command begins anew, so take fewer --tasks at a time.", file=sys.stderr)
+        sys.exit(130)
     write_result(arguments.json, config, [find_config("serve", name) for name in arguments.models], result)
     print(table(result["results"]))
 

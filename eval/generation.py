@@ -29,7 +29,7 @@ from inference.client import first_model, open_api, sentence_of
 from inference.served import BASE_URL
 from retrieval.text import mark
 
-MAX_TOKENS = 128  # as in llamafactory_configs/serve
+MAX_TOKENS = 128  # as most of llamafactory_configs/serve
 
 
 def retrieved(sample: Sample) -> list[dict]:

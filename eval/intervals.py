@@ -26,6 +26,11 @@ class Statistic:
     measure: Measure
     values: tuple[np.ndarray, ...]
 
+    @property
+    def is_defined(self) -> bool:
+        """Whether there is anything to take a share of: without a single mark no share of the marks is right."""
+        return self.measure is not ratio or bool(self.values[1].any())
+
 
 def with_interval(measure: Measure, *values: np.ndarray) -> dict[str, float]:
     """``value``, ``low`` and ``high`` of ``measure(*values, axis=...)``; item ``i`` has ``values[0][i]``, ....
@@ -54,13 +59,18 @@ def paired_difference(measure: Measure, a: Sequence[np.ndarray], b: Sequence[np.
 
 
 def intervals(statistics: Mapping[str, Statistic]) -> dict[str, dict[str, float]]:
-    """``with_interval`` of each, by name."""
-    return {name: with_interval(found.measure, *found.values) for name, found in statistics.items()}
+    """``with_interval`` of each, by name; a share of nothing is left out."""
+    return {name: with_interval(found.measure, *found.values) for name, found in statistics.items() if found.is_defined}
 
 
 def paired_differences(a: Mapping[str, Statistic], b: Mapping[str, Statistic]) -> dict[str, dict[str, float]]:
-    """``paired_difference`` of each, by name. Raises KeyError if one of ``a`` is not in ``b``."""
-    return {name: paired_difference(found.measure, found.values, b[name].values) for name, found in a.items()}
+    """``paired_difference`` of each, by name; of a share of nothing there is none. Raises KeyError if one of ``a`` is
+    not in ``b``."""
+    return {
+        name: paired_difference(found.measure, found.values, b[name].values)
+        for name, found in a.items()
+        if found.is_defined and b[name].is_defined
+    }
 
 
 def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:

@@ -29,8 +29,9 @@ from data_prep.rows import Sharegpt, breaches, facts_of, message_of
 from eval.arguments import positive
 from eval.intervals import RESAMPLES, SEED, cell, f1, precision, recall, with_interval
 from eval.mark_scores import MarkCounts, MarkReader, align, outside_marks
+from eval.models import weight_files
 from eval.results import write_result
-from eval.teacher_forced import TEMPLATE, Scores, TeacherForced, weight_files
+from eval.teacher_forced import TEMPLATE, Scores, TeacherForced
 from retrieval.text import mark_runs, strip_marks
 
 CONDITIONS = ("with_facts", "with_facts_outside_marks", "without_facts")

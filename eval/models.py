@@ -1,45 +1,58 @@
 """Models by the names of the configurations that serve them, ``llamafactory_configs/serve/``."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import httpx
 from huggingface_hub import snapshot_download
+from omegaconf import OmegaConf
 
 from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from llamafactory_configs.config import ConfigurationError, find_config, load_config
 
+KEYS = ("model_name_or_path", "adapter_name_or_path", "template")
+
 
 @dataclass(frozen=True)
 class Model:
-    """``model_name_or_path``, ``adapter_name_or_path``, ``template``: as LLaMA-Factory has them."""
+    """``model_name_or_path``, ``adapter_name_or_path``, ``template``: as LLaMA-Factory has them. ``served_with``: what
+    else its configuration says."""
 
     name: str
     model_name_or_path: str
     adapter_name_or_path: str | None
     template: str
+    served_with: dict
 
     @property
     def folder(self) -> Path:
         """Where the weights lie that training wrote: the adapter's, if there is one."""
         return Path(self.adapter_name_or_path or self.model_name_or_path)
 
+    @cached_property
     def record(self) -> dict:
         """What it is, for results: with the hashes of its weights, which are fetched from the hub if need be.
 
         Raises InputError if they cannot be had.
         """
-        folders = [_here(self.model_name_or_path)]
-        if self.adapter_name_or_path:
-            folders.append(Path(self.adapter_name_or_path))
-        weights = [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
-        return asdict(self) | {"weights_sha256": {file.name: sha256(file) for file in weights}}
+        weights = weight_files(self.model_name_or_path, self.adapter_name_or_path)
+        own = {"name": self.name} | {key: getattr(self, key) for key in KEYS} | {"served_with": self.served_with}
+        return own | {"weights_sha256": {file.name: sha256(file) for file in weights}}
 
 
-def _here(model: str) -> Path:
-    if Path(model).is_dir():
-        return Path(model)
+def weight_files(model: str, adapter: str | None) -> list[Path]:
+    """The files of a model's weights, fetched from the hub if need be, and of its adapter's. Raises InputError."""
+    folders = [Path(model) if Path(model).is_dir() else _fetched(model)]
+    if adapter:
+        if not (Path(adapter) / "adapter_config.json").is_file():
+            raise InputError(f"There is no adapter at {adapter}; train it first, or name another model.")
+        folders.append(Path(adapter))
+    return [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
+
+
+def _fetched(model: str) -> Path:
     try:
         return Path(snapshot_download(model))
     except (OSError, ValueError, httpx.HTTPError):
@@ -47,9 +60,18 @@ def _here(model: str) -> Path:
 
 
 def open_model(name: str) -> Model:
-    """The model that the configuration ``name`` serves, such as ``tiny/lora``. Raises InputError if there is none."""
+    """The model that the configuration ``name`` serves, such as ``tiny/lora``.
+
+    Raises InputError if there is none, it lacks a key, or has more adapters than one.
+    """
     try:
         config = load_config(find_config("serve", name))
     except ConfigurationError as error:
         raise InputError(str(error)) from None
-    return Model(name, config.model_name_or_path, config.get("adapter_name_or_path"), config.template)
+    settings = OmegaConf.to_container(config)
+    if missing := [key for key in ("model_name_or_path", "template") if not settings.get(key)]:
+        raise InputError(f"{name} names no {missing[0]}; add it.")
+    values = [settings.pop(key, None) for key in KEYS]
+    if "," in (values[1] or ""):
+        raise InputError(f"{name} has more than one adapter, {values[1]}; merge them first (`make export`).")
+    return Model(name, *values, settings)

@@ -41,7 +41,6 @@ class NliJudge:
             raise InputError(
                 f"There is no NLI model at {model}; give its folder, or a mirror with HF_ENDPOINT=."
             ) from None
-        self._model.to("cuda" if torch.cuda.is_available() else "cpu")
         self._name, [self._entailment] = model, entailment
         # Neither is right for every model: some tokenizers know no length, and RoBERTa has two positions to spare.
         self._length = min(self._tokenizer.model_max_length, self._model.config.max_position_embeddings)
@@ -80,6 +79,8 @@ class NliJudge:
 
     @torch.inference_mode()
     def _verdicts(self, pairs: Sequence[Pair]) -> list[bool]:
+        # Not before it is needed: until then the GPU is for the models that are judged.
+        self._model.to("cuda" if torch.cuda.is_available() else "cpu")
         premises, hypotheses = zip(*pairs, strict=True)
         read = self._tokenizer([*premises], [*hypotheses], padding=True, return_tensors="pt")
         longest = read["input_ids"].shape[1]

@@ -111,8 +111,10 @@ def table(result: dict) -> str:
     """The result for people: a line for each measure, a column for each file."""
     names = list(result["replies"])
     lines = [f"{result['n']:,} replies".ljust(20) + "".join(f"{name[-25:]:>27}" for name in names)]
-    for measured in result["replies"][names[0]]:
-        cells = (cell(result["replies"][name][measured]) for name in names)
+    measures = dict.fromkeys(measured for found in result["replies"].values() for measured in found)
+    for measured in measures:
+        found = (result["replies"][name].get(measured) for name in names)
+        cells = (cell(one) if one else "-" for one in found)
         lines.append(f"{measured:20}" + "".join(f"{text:>27}" for text in cells))
     return "\n".join(lines)
 

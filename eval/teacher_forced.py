@@ -98,15 +98,15 @@ class TeacherForced:
     def score_replies(self, system: str, prompt: Sequence[str], replies: Sequence[str]) -> list[Scores]:
         """The scores of several replies to one message. ``prompt``: the turns up to it, the user's first.
 
-        The prompt goes through the model once, whose keys and values all replies then look back at.
+        The prompt is that of serving. It goes through the model once; all replies look back at its keys and values.
         """
-        encoded = [self.encode([*prompt, reply], system) for reply in replies]
-        start = encoded[0].replies[-1].start - 1  # the last token of the prompt predicts the first of the reply
-        before = encoded[0].ids[:start]
-        if any(one.ids[:start] != before for one in encoded):
+        encoded = [self._view.encode_reply([*prompt, reply], system) for reply in replies]
+        asked = encoded[0][0]
+        if any(one != asked for one, _ in encoded):
             raise AssertionError("the tokens of the prompt depend on the reply")
+        *before, last = asked  # the last token of the prompt predicts the first of the reply
         shared = self.model(torch.tensor([before]).to(self.device), use_cache=True, logits_to_keep=1).past_key_values
-        rests = [one.ids[start : one.replies[-1].stop] for one in encoded]
+        rests = [[last, *reply] for _, reply in encoded]
         found: dict[int, Scores] = {}
         for batch in self._batches([len(rest) for rest in rests]):
             ids = _padded([rests[number] for number in batch])
@@ -178,8 +178,3 @@ def load_model(model: str, adapter: str | None, dtype: torch.dtype) -> PreTraine
         return PeftModel.from_pretrained(loaded, adapter)
     except (OSError, ValueError, RuntimeError):
         raise InputError(no_adapter) from None
-
-
-def weight_files(*folders: str | None) -> list[Path]:
-    """The weights of models and adapters that lie here, by name; none of what comes from the hub."""
-    return [file for folder in folders if folder for file in sorted(Path(folder).glob("*.safetensors"))]

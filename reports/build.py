@@ -81,7 +81,7 @@ def main() -> None:
     except ReportError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    print(f"{arguments.out / 'report.md'}, the same as .html and .pdf, and in Chinese report_zh")
+    print(f"{arguments.out / 'report.md'}, and in Chinese report_zh.md; beside them as .html and .pdf")
     for sentence in missing:
         print(sentence)
 

@@ -15,6 +15,7 @@ from reports.load import ReportError, write_whole
 from reports.words import LANGUAGES
 
 ROOT = Path(__file__).parents[1]
+RESULTS = "reports/results/"
 TOP = "persona-factory"
 _MB = 10**6
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
@@ -37,13 +38,14 @@ def report_paths(root: Path) -> list[str]:
 
 
 def tracked_paths(root: Path, report: list[str]) -> list[str]:
-    """What git tracks under ``root``. Raises ReportError if anything but the report is not committed."""
+    """What git tracks under ``root``, and the results. Raises ReportError if anything else but the report is not
+    committed."""
     # A rename would be two paths behind one another; without, it is one that is gone and one that is new.
     lines = _git(root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
-    changed = [line[3:] for line in lines if line[3:] not in report]
+    changed = [line[3:] for line in lines if line[3:] not in report and not line[3:].startswith(RESULTS)]
     if changed:
         raise ReportError(f"{changed[0]} is not committed ({len(changed)} files in all); commit or remove them.")
-    return _git(root, "ls-files", "-z")
+    return [*_git(root, "ls-files", "-z"), *_git(root, "ls-files", "-z", "--others", "--exclude-standard", RESULTS)]
 
 
 def _git(root: Path, *arguments: str) -> list[str]:

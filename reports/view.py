@@ -128,7 +128,9 @@ def seconds(legs: list[dict] | None) -> float | None:
 def judge_command(judge: dict | None) -> str:
     files = " ".join(str(find(file, "file")) for file in (find(judge, "files") or {}).values())
     modes = ",".join(mode for mode in ("pairwise", "scored") if find(judge, mode))
-    return f"python -m eval.judge --replies {files} --mode {modes} --json reports/results/judge.json"
+    replies = f" --replies {files} --mode {modes}" if files else ""
+    check = " --check" if find(judge, "check") else ""
+    return f"python -m eval.judge{replies}{check} --json reports/results/judge.json"
 
 
 def general_models(general: dict | None) -> list[str]:

@@ -75,10 +75,8 @@ def check(judge: Judge, samples: int) -> dict:
 def measure(arguments: argparse.Namespace) -> tuple[list[Path], dict]:
     """The files that were read, and what was found. Raises InputError."""
     modes = modes_of(arguments)
-    paths = [CHECK] if arguments.check else arguments.replies
-    if not arguments.check:
-        sides, told = read_sides(paths)
-        tell_left_out(told["files"])
+    sides, found = read_sides(arguments.replies) if arguments.replies else ([], {})
+    tell_left_out(found.get("files", {}))
     judge = Judge(
         arguments.judge_model,
         arguments.temperature,
@@ -86,11 +84,12 @@ def measure(arguments: argparse.Namespace) -> tuple[list[Path], dict]:
         arguments.concurrency,
         arguments.json.with_name(f"{arguments.json.name}.log.jsonl"),
     )
-    if arguments.check:
-        found = check(judge, arguments.samples)
-        return paths, {"n": found["groups"]["all"]["ids"], "check": found}
     run = {"pairwise": compare, "scored": score}
-    return paths, told | {mode: run[mode](judge, sides, arguments.samples) for mode in modes}
+    found |= {mode: run[mode](judge, sides, arguments.samples) for mode in modes}
+    if not arguments.check:
+        return arguments.replies, found
+    checked = check(judge, arguments.samples)
+    return [*arguments.replies, CHECK], {"n": checked["groups"]["all"]["ids"]} | found | {"check": checked}
 
 
 def modes_of(arguments: argparse.Namespace) -> list[str]:
@@ -99,9 +98,9 @@ def modes_of(arguments: argparse.Namespace) -> list[str]:
         raise InputError("The judge needs JUDGE_MODEL= or --judge-model, the name of a model that the endpoint serves.")
     if arguments.json.is_dir():
         raise InputError(f"{arguments.json} is a folder; name a file for the result with --json.")
-    if arguments.check == bool(arguments.replies):
-        raise InputError("Name the replies to judge with --replies, or choose --check; one of the two.")
-    if arguments.check:
+    if not arguments.replies:
+        if not arguments.check:
+            raise InputError("Name the replies to judge with --replies, or choose --check, or both.")
         return []
     if len(arguments.replies) > 2:
         raise InputError(f"--replies takes one file or two, not {len(arguments.replies)}.")
@@ -165,7 +164,7 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m eval.judge", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--replies", type=Path, nargs="+", default=[], metavar="FILE", help="one file of replies, or two: A, then B")
-    add("--check", action="store_true", help="judge the set with known answers instead")
+    add("--check", action="store_true", help="judge the set with known answers, too or instead")
     add(
         "--mode",
         type=mode_list,

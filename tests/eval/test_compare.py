@@ -9,20 +9,28 @@ import time
 
 import pytest
 
+from data_prep.provenance import sha256
 from eval.questions import open_split
 from tests.conftest import ENV, ROOT, in_process, python_m
 
 SAMPLES = 4
 
 
-def arguments(folder, *more, model="tiny/base"):
+SERVED = """model_name_or_path: models/persona-tiny
+template: qwen3_nothink
+infer_backend: huggingface
+"""
+
+
+def arguments(folder, *more, models=("tiny/base",)):
     given = ("--spc", "sample", "--samples", str(SAMPLES), "--retrievers", "none,small", "--max-tokens", "12")
-    return model, *given, "--work", str(folder / "work"), "--json", str(folder / "out.json"), *more
+    return *models, *given, "--work", str(folder / "work"), "--json", str(folder / "out.json"), *more
 
 
 def result_of(folder):
     """Without what depends on the machine's mood."""
     result = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+    del result["answers_sha256"]  # replies hold the seconds that they took
     for system in result["systems"]:
         for name, part in system.items():
             if name == "measures" or name.startswith("difference"):
@@ -31,25 +39,41 @@ def result_of(folder):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def models(tmp_path_factory):
+    """The model that ships under two names, one of them a file of the user's own."""
+    path = tmp_path_factory.mktemp("serve") / "mine.yaml"
+    path.write_text(SERVED, encoding="utf-8")
+    return "tiny/base", str(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, models):
     folder = tmp_path_factory.mktemp("whole")
-    done = python_m("eval.compare", *arguments(folder), env=ENV)
+    done = python_m("eval.compare", *arguments(folder, models=models), env=ENV)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done
 
 
 @pytest.mark.slow
-def test_it_writes_all_measures_and_says_how_they_were_made(whole):
+def test_it_writes_all_measures_and_says_how_they_were_made(whole, models):
     folder, done = whole
-    result = result_of(folder)
+    result = json.loads((folder / "out.json").read_text(encoding="utf-8"))
     assert {"git", "config", "input_sha256", "sample_sha256", "n", "n_uses_fact", "base", "headline", "systems",
-            "true_replies", "retrieval", "training", "examples"} == set(result)  # fmt: skip
+            "true_replies", "retrieval", "training", "examples", "answers_sha256"} == set(result)  # fmt: skip
     config = result["config"]
-    assert [model["name"] for model in config["models"]] == ["tiny/base"]
+    assert [model["name"] for model in config["models"]] == [*models]
     assert len(config["models"][0]["weights_sha256"]["model.safetensors"]) == 64
     assert set(config["retrievers"]) == {"none", "small"}
     assert config["command"].startswith("python -m eval.compare tiny/base --spc sample")
-    assert [(s["model"], s["retriever"]) for s in result["systems"]] == [("tiny/base", "none"), ("tiny/base", "small")]
+    pairs = [(model, retriever) for model in models for retriever in ("none", "small")]
+    assert [(system["model"], system["retriever"]) for system in result["systems"]] == pairs
+    # The same model twice: it finds the same replies as likely, and says the same.
+    for system in result["systems"][2:]:
+        groups = system["difference_by_model"].items()
+        differences = [found for group, measures in groups if group != "latency" for found in measures.values()]
+        assert all(found == {"value": 0, "low": 0, "high": 0} for found in differences)
+    files = {path.relative_to(folder / "work"): path for path in folder.rglob("*.jsonl")}
+    assert result["answers_sha256"] == {str(name): sha256(path) for name, path in files.items()}
     assert result["n"] == SAMPLES
     assert result["training"] is None
     own = {question.id for question in open_split("sample", "test").questions}
@@ -60,12 +84,12 @@ def test_it_writes_all_measures_and_says_how_they_were_made(whole):
 
 
 @pytest.mark.slow
-def test_interrupted_it_goes_on_and_the_result_is_the_same(whole, tmp_path):
+def test_interrupted_it_goes_on_and_the_result_is_the_same(whole, models, tmp_path):
     with (tmp_path / "log").open("w") as log:
-        command = [sys.executable, "-m", "eval.compare", *arguments(tmp_path)]
+        command = [sys.executable, "-m", "eval.compare", *arguments(tmp_path, models=models)]
         process = subprocess.Popen(command, cwd=ROOT, env=ENV, stdout=log, stderr=log, start_new_session=True)
         try:
-            while not any(path.stat().st_size for path in tmp_path.rglob("none.replies.jsonl")):
+            while not any(path.stat().st_size for path in tmp_path.rglob("*-none-*.replies.jsonl")):
                 assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
                 time.sleep(0.1)
             process.send_signal(signal.SIGTERM)
@@ -74,23 +98,24 @@ def test_interrupted_it_goes_on_and_the_result_is_the_same(whole, tmp_path):
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
     assert not (tmp_path / "out.json").exists()
-    done = python_m("eval.compare", *arguments(tmp_path), env=ENV)
+    done = python_m("eval.compare", *arguments(tmp_path, models=models), env=ENV)
     assert done.returncode == 0, done.stderr[-3000:]
     assert result_of(tmp_path) == result_of(whole[0])
-    for name in ("none.choices.jsonl", "small.choices.jsonl"):
-        files = [next(folder.rglob(name)) for folder in (tmp_path, whole[0])]
-        assert files[0].read_bytes() == files[1].read_bytes()
+    choices = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.choices.jsonl")}
+        for folder in (tmp_path, whole[0])
+    ]
+    assert choices[0] == choices[1]
 
 
 @pytest.mark.slow
-def test_what_is_there_is_not_asked_again(whole):
+def test_what_is_there_is_not_asked_again(whole, models):
     folder, _ = whole
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*.jsonl")}
-    sizes = {path: path.read_bytes() for path in before}
-    done = in_process("eval.compare", *arguments(folder))
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*.jsonl")}
+    done = in_process("eval.compare", *arguments(folder, models=models))
     assert done.returncode == 0, done.stderr[-3000:]
     assert "serve" not in done.stdout
-    assert {path: path.read_bytes() for path in before} == sizes
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
 
 
 @pytest.mark.parametrize(
@@ -111,6 +136,6 @@ def test_each_fault_is_one_sentence(tmp_path, more, says):
 
 
 def test_an_unknown_model_is_named_with_those_there_are(tmp_path):
-    done = in_process("eval.compare", *arguments(tmp_path, model="no/such"))
+    done = in_process("eval.compare", *arguments(tmp_path, models=["no/such"]))
     assert done.returncode == 2
     assert "There is no serve configuration 'no/such'; choose" in done.stderr

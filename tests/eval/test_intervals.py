@@ -60,3 +60,12 @@ def test_a_ratio_of_nothing_is_nothing():
 def test_a_mean_lies_in_its_interval(values):
     found = with_interval(mean, np.array(values))
     assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
+
+
+def test_a_share_of_nothing_is_left_out():
+    nothing = Statistic(ratio, (np.zeros(4), np.zeros(4)))
+    some = Statistic(ratio, (np.ones(4), np.ones(4)))
+    assert intervals({"precision": nothing}) == {}
+    assert paired_differences({"precision": some}, {"precision": nothing}) == {}
+    assert paired_differences({"precision": nothing}, {"precision": some}) == {}
+    assert paired_differences({"precision": some}, {"precision": some})["precision"]["value"] == 0

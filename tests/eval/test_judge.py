@@ -211,6 +211,16 @@ def test_a_judge_that_is_right_and_one_that_is_not(tmp_path, monkeypatch):
         assert groups["mark"]["accuracy"]["value"] == rest
 
 
+def test_the_check_can_stand_beside_what_it_qualifies(tmp_path, monkeypatch):
+    files = [write(tmp_path / f"{side}.jsonl", [row(str(n), f"{side} {n}") for n in range(3)]) for side in "AB"]
+    with serving(FakeJudge(lambda *_: FIRST), monkeypatch):
+        done, result = judged(tmp_path / "out.json", "--replies", *files, "--check", "--samples", 1)
+    assert done.returncode == 0, done.stderr
+    assert {"files", "pairwise", "check"} <= set(result)
+    assert result["n"] == 3
+    assert list(result["input_sha256"]) == ["A.jsonl", "B.jsonl", CHECK.name]
+
+
 def test_the_check_set_is_sound():
     items = read_check()
     lines = [json.loads(text) for text in CHECK.read_text(encoding="utf-8").splitlines()]

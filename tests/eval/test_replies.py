@@ -52,7 +52,10 @@ def test_the_command_writes_the_result_and_a_table(files, tmp_path):
     assert result["config"]["replies_by"] == {"base.jsonl": {"retriever": "none"}}
     assert result["config"]["judge"] == "overlap"
     assert result["config"]["bleu"].startswith("nrefs:1|")
-    assert len(done.stdout.splitlines()) == 1 + len(result["replies"]["base.jsonl"])
+    assert len(done.stdout.splitlines()) == 1 + len(result["replies"]["tuned.jsonl"])
+    assert "precision_marked" not in result["replies"]["base.jsonl"]  # it has no mark
+    [row] = [line for line in done.stdout.splitlines() if line.startswith("precision_marked")]
+    assert row.split()[1] == "-"
 
 
 def test_each_fault_is_one_sentence(files, tmp_path):
