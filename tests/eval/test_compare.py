@@ -64,7 +64,7 @@ def test_it_writes_all_measures_and_says_how_they_were_made(whole, models):
     assert [model["name"] for model in config["models"]] == [*models]
     assert len(config["models"][0]["weights_sha256"]["model.safetensors"]) == 64
     assert set(config["retrievers"]) == {"none", "small"}
-    assert config["command"].startswith("python -m eval.compare tiny/base --spc sample")
+    assert config["command"].startswith(f"python -m eval.compare {' '.join(models)} --spc sample")
     pairs = [(model, retriever) for model in models for retriever in ("none", "small")]
     assert [(system["model"], system["retriever"]) for system in result["systems"]] == pairs
     # The same model twice: it finds the same replies as likely, and says the same.
@@ -114,7 +114,7 @@ def test_what_is_there_is_not_asked_again(whole, models):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*.jsonl")}
     done = in_process("eval.compare", *arguments(folder, models=models))
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "serve" not in done.stdout
+    assert "run serve" not in done.stdout
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
 
 
