@@ -26,7 +26,7 @@ from data_prep.errors import InputError
 from data_prep.json_lines import json_lines
 from data_prep.provenance import git_hash, sha256
 from data_prep.samples import Sample
-from eval.answers import answer_all
+from eval.answer_file import answer_all
 from eval.arguments import positive
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, ratio
 from eval.models import weight_files

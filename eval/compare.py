@@ -25,7 +25,7 @@ from data_prep.provenance import sha256
 from eval.answering import Work, take_likelihoods, take_replies, work_of
 from eval.arguments import positive
 from eval.choice import OTHERS
-from eval.comparison import Answers, compare, retrieval_measures
+from eval.comparison import System, compare, retrieval_measures
 from eval.examples import MESSAGES, choose_examples
 from eval.generation import MAX_TOKENS
 from eval.intervals import RESAMPLES, SEED, cell
@@ -135,7 +135,7 @@ def measure(whole: Plan, judge: Judge, max_tokens: int) -> tuple[dict, list[Path
         for retriever, one in whole.asked.items():
             read.append(work.choices(one))
             choices = [line for _, line in json_lines(read[-1])]
-            systems.append(Answers(work.model.name, retriever, choices, lines(work, one)))
+            systems.append(System(work.model.name, retriever, choices, lines(work, one)))
     base, last = whole.works[0], whole.works[-1]
     beside = lines(base, whole.exemplary[whole.base])
     chosen = choose_examples(lines(last, whole.exemplary[whole.shown]), beside, judge)

@@ -31,8 +31,11 @@ Groups = dict[str, dict[str, Statistic]]
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a system made of n messages. ``choices``: lines of ``eval.choice``; ``replies``: of ``eval.generation``."""
+class System:
+    """A model with a retriever, and what it made of n messages.
+
+    ``choices``: lines of ``eval.choice``; ``replies``: of ``eval.generation``.
+    """
 
     model: str
     retriever: str
@@ -46,7 +49,7 @@ class Answers:
         return {"likelihood": choice_statistics(self.choices)} | judged | {"latency": latency}
 
 
-def compare(systems: Sequence[Answers], judge: Judge) -> dict:
+def compare(systems: Sequence[System], judge: Judge) -> dict:
     """``systems`` with their measures and their paired differences: ``difference_to_base``, the first system;
     ``difference_by_model``, to the first model with the same retriever; ``difference_by_retriever``, to the same model
     with the first retriever. Also ``true_replies``, which have no marks.

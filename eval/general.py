@@ -20,7 +20,7 @@ from data_prep.errors import InputError
 from eval.arguments import positive, whole
 from eval.intervals import RESAMPLES, SEED, cell, mean, paired_difference, with_interval
 from eval.models import Model, open_model
-from eval.results import write_result
+from eval.results import write_result, write_whole
 from llamafactory_configs.config import find_config
 
 if TYPE_CHECKING:
@@ -76,17 +76,13 @@ def questions_hash(answers: Sequence["Answer"]) -> str:
 
 def write_answers(folder: Path, found: Mapping[str, Mapping[str, Sequence["Answer"]]]) -> None:
     """A file of JSON Lines for each model and benchmark, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     for model, benchmarks in found.items():
         for name, answers in benchmarks.items():
             lines = [
                 json.dumps({"task": one.task, "id": one.id, "hash": one.hash, "correct": one.correct}) + "\n"
                 for one in answers
             ]
-            path = folder / f"{name}.{model.replace('/', '_')}.jsonl"
-            staging = path.with_name(f".{path.name}.staging")
-            staging.write_text("".join(lines), encoding="utf-8")
-            staging.replace(path)
+            write_whole(folder / f"{name}.{model.replace('/', '_')}.jsonl", "".join(lines).encode())
 
 
 def table(results: dict) -> str:

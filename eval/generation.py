@@ -22,7 +22,7 @@ import openai
 from data_prep.errors import InputError
 from data_prep.provenance import git_hash
 from data_prep.samples import Sample
-from eval.answers import answer_all
+from eval.answer_file import answer_all
 from eval.arguments import positive
 from eval.questions import Asked, add_options, messages_of, open_split
 from inference.client import first_model, open_api, sentence_of

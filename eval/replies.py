@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from data_prep.errors import InputError
 from data_prep.json_lines import json_lines
 from data_prep.reader import Conversation, Turn
-from eval.answers import config_path
+from eval.answer_file import config_path
 from eval.citation_metrics import citation_statistics
 from eval.consistency import consistency_statistics
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, paired_differences

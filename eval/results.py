@@ -13,7 +13,17 @@ def write_result(path: Path, config: dict, inputs: list[Path], result: dict) -> 
         "config": config,
         "input_sha256": {file.name: sha256(file) for file in inputs},
     } | result
+    write_json(path, record)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write a file for people to read too, whole or not at all."""
+    write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; its folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.staging")
-    staging.write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    staging.write_bytes(content)
     staging.replace(path)

@@ -18,7 +18,7 @@ import httpx
 from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from eval.browser import chromium
-from eval.results import write_result
+from eval.results import write_result, write_whole
 from inference.card_file import EXAMPLE, Persona, read_persona
 from inference.demo import QUESTIONS
 from inference.serving import NotServed, end_as_by_ctrl_c, free_port, model_api, server
@@ -128,12 +128,9 @@ def _wait_for_reply(page: "Page", number: int) -> None:
 
 def write_pictures(folder: Path, taken: dict[str, bytes]) -> list[dict]:
     """Each whole or not at all; gives what the result says of them. ``folder`` is beside the result."""
-    folder.mkdir(parents=True, exist_ok=True)
     found = []
     for name, content in taken.items():
-        staging = folder / f".{name}.staging"
-        staging.write_bytes(content)
-        staging.replace(folder / name)
+        write_whole(folder / name, content)
         hashed = sha256(folder / name)
         found.append({"file": f"{folder.name}/{name}", "sha256": hashed, "caption": CAPTIONS[name]})
     return found

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,11 @@ from unittest.mock import patch
 import httpx
 import pytest
 
+from inference.serving import free_port
+
 ROOT = Path(__file__).parents[1]
 ENV = os.environ | {"OMP_NUM_THREADS": "1"}  # more threads make tiny runs slower
 SPC_DIR = Path(os.environ.get("SPC_DIR", ROOT.parent / "shared" / "spc"))
-
-
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 @contextmanager

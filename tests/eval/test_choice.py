@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from data_prep.errors import InputError
 from data_prep.sources import find_files
-from eval.answers import config_path
+from eval.answer_file import config_path
 from eval.choice import OTHERS, candidates, choice_statistics, choose
 from eval.intervals import intervals
 from eval.mark_scores import align, outside_marks

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from eval.comparison import HEADLINE, Answers, compare, retrieval_measures
+from eval.comparison import HEADLINE, System, compare, retrieval_measures
 from eval.intervals import paired_difference
 from eval.judging import open_judge
 from eval.questions import open_split
@@ -32,10 +32,10 @@ def choices(nats):
 
 @pytest.fixture
 def systems():
-    base = Answers("a/base", "none", choices([20.0, 30.0, 40.0, 50.0]), lines(["Yes."] * 4))
-    tuned = Answers("a/lora", "small", choices([10.0, 10.0, 40.0, 50.0]), lines([CITED, "Yes.", "Nice!", CITED]))
-    other = Answers("a/base", "small", base.choices, base.replies)
-    return [base, other, tuned, Answers("a/lora", "none", base.choices, base.replies)]
+    base = System("a/base", "none", choices([20.0, 30.0, 40.0, 50.0]), lines(["Yes."] * 4))
+    tuned = System("a/lora", "small", choices([10.0, 10.0, 40.0, 50.0]), lines([CITED, "Yes.", "Nice!", CITED]))
+    other = System("a/base", "small", base.choices, base.replies)
+    return [base, other, tuned, System("a/lora", "none", base.choices, base.replies)]
 
 
 def test_values_are_those_by_hand_and_differences_are_paired(systems):

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.errors import InputError
 from data_prep.sources import find_files
-from eval.answers import config_path
+from eval.answer_file import config_path
 from eval.generation import ask
 from eval.questions import draw, messages_of, read_questions, sample_hash, shown
 from tests.conftest import free_port, in_process, python_m

@@ -4,6 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from eval.comparison import HEADLINE
+
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c02"
     "0000000b4944415478da6364f80f00010501012718e3660000000049454e44ae426082"
@@ -17,16 +19,6 @@ GROUPS = {
     "consistency": ("claims", "unsupported", "replies_unsupported", "replies_slipped"),
     "latency": ("p50_seconds",),
 }  # fmt: skip
-HEADLINE = (
-    ("likelihood", "loss_uses_fact", "lower"),
-    ("likelihood", "hits_at_1", "higher"),
-    ("text", "f1", "higher"),
-    ("text", "rouge_l", "higher"),
-    ("text", "bleu", "higher"),
-    ("citations", "recall_worthy", "higher"),
-    ("citations", "precision_marked", "higher"),
-    ("consistency", "unsupported", "lower"),
-)
 MODELS, RETRIEVERS = ("tiny/pretrain", "tiny/full"), {"none": "none", "small": "static-1", "oracle": "oracle"}
 
 

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from data_prep.errors import InputError
+from eval.results import write_json
 
 
 def answer_all(out: Path, config: dict, ids: Sequence[str], answer: Callable[[int], dict]) -> int:
@@ -60,9 +61,7 @@ def check_config(out: Path, config: dict) -> None:
         return
     if out.stat().st_size:
         raise InputError(f"{out} has no {beside.name}, which says how it was made; name another file.")
-    staging = beside.with_name(f".{beside.name}.staging")
-    staging.write_text(json.dumps(config, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    staging.replace(beside)
+    write_json(beside, config)
 
 
 def whole_lines(out: Path, ids: Sequence[str]) -> tuple[int, int]:
