@@ -110,7 +110,10 @@ def run(arguments: argparse.Namespace) -> dict:
     for number, work in enumerate(whole.works, start=1):
         print(f"\n== {number}/{len(whole.works)}  {work.model.name}", flush=True)
         take_likelihoods(work, whole.split, whole.asked)
-        take_replies(work, [*whole.asked.values(), *whole.exemplary.values()], arguments.max_tokens)
+        # Examples show the last model, and the base beside it.
+        examples = [whole.exemplary[whole.base]] if work is whole.works[0] else []
+        examples += [whole.exemplary[whole.shown]] if work is whole.works[-1] else []
+        take_replies(work, [*whole.asked.values(), *examples], arguments.max_tokens)
     print("\n== measures", flush=True)
     result, read = measure(whole, judge, arguments.max_tokens)
     answers = {str(path.relative_to(arguments.work)): sha256(path) for path in read}
