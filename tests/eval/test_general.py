@@ -167,13 +167,14 @@ def test_a_model_is_no_better_than_itself(tasks, tmp_path):
         (["tiny/base"], [], "two different models"),
         (["tiny/base", "tiny/base"], [], "two different models"),
         (["tiny/base", "tiny/best"], [], "tiny/best"),
-        (["tiny/base", "tiny/full"], ["--tasks", "ending"], "'ending'; did you mean endings"),
-        (["tiny/base", "tiny/full"], ["--tasks", "pooled,pooled_a"], "pooled_a twice"),
-        (["tiny/base", "tiny/full"], ["--tasks", "written"], "written is no choice"),
-        (["tiny/base", "no_adapter.yaml"], ["--tasks", "endings"], "no adapter for"),
+        (["tiny/base", "twin.yaml"], ["--tasks", "ending"], "'ending'; did you mean endings"),
+        (["tiny/base", "twin.yaml"], ["--tasks", "pooled,pooled_a"], "pooled_a twice"),
+        (["tiny/base", "twin.yaml"], ["--tasks", "written"], "written is no choice"),
+        (["tiny/base", "no_adapter.yaml"], ["--tasks", "endings"], "There is no adapter at"),
     ],
 )
 def test_faults_are_one_sentence(tasks, tmp_path, models, arguments, says):
+    serve(tmp_path / "twin.yaml")
     serve(tmp_path / "no_adapter.yaml", adapter_name_or_path=str(tmp_path / "none"))
     given = [str(tmp_path / name) if name.endswith(".yaml") else name for name in models]
     done = command(tasks, tmp_path, *given, *arguments)
@@ -186,7 +187,7 @@ def test_faults_are_one_sentence(tasks, tmp_path, models, arguments, says):
 def test_data_that_cannot_be_had_is_one_sentence(tasks, tmp_path):
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
     arguments = ("--tasks", "away", "--include-path", str(tasks), "--json", str(tmp_path / "out.json"))
-    done = python_m("eval.general", "tiny/base", "tiny/full", *arguments, env=env)
+    done = python_m("eval.general", "tiny/base", serve(tmp_path / "twin.yaml"), *arguments, env=env)
     assert done.returncode == 2, done.stderr[-3000:]
     assert "Traceback" not in done.stderr
     said = done.stderr.splitlines()[-1]
