@@ -40,6 +40,9 @@ class Work:
     def replies(self, asked: Asked, max_tokens: int) -> Path:
         return self.folder / f"{_name_of(asked)}-{max_tokens}.replies.jsonl"
 
+    def measures(self, asked: Asked, max_tokens: int) -> Path:
+        return self.folder / f"{_name_of(asked)}-{max_tokens}.measures.jsonl"
+
 
 def _name_of(asked: Asked) -> str:
     """Other messages, other labels and another retriever have another name."""

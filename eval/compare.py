@@ -5,7 +5,8 @@ Each model, named by the configuration that serves it, meets each retriever: the
 from the model itself (``eval.choice``), its own replies from LLaMA-Factory's API (``eval.generation``), which this
 starts and ends. The first model with the first retriever is the base that all others are compared with.
 
-What the models said lies in --work, JSON Lines, by model and weights, sample and retriever. Started again, the command
+What the models said lies in --work, JSON Lines, by model and weights, sample and retriever, and beside it what each
+reply brings to each measure. Started again, the command
 goes on where it was interrupted, and what is there already is not asked again: a retriever or a model more costs only
 itself.
 """
@@ -34,7 +35,7 @@ from eval.loss_curve import judge as judge_curve
 from eval.models import Model, open_model
 from eval.questions import Asked, Split, add_sample_options, open_split
 from eval.replies import Line, read_lines
-from eval.results import write_result
+from eval.results import write_lines, write_result
 from eval.retrieval import ORACLE, names
 from eval.text_metrics import bleu_signature
 from inference.serving import NotServed, end_as_by_ctrl_c
@@ -126,26 +127,28 @@ def _existing(folder: Path) -> Path:
 
 
 def measure(whole: Plan, judge: Judge, max_tokens: int) -> tuple[dict, list[Path]]:
-    """The result, from what the models said, and the files that say it."""
+    """The result, from what the models said, and the files that say it; beside them, the measures of each reply."""
     read: list[Path] = []
 
     def lines(work: Work, asked: Asked) -> list[Line]:
         read.append(work.replies(asked, max_tokens))
         return [*read_lines(read[-1]).values()]
 
-    systems = []
+    statistics = {}
     for work in whole.works:
         for retriever, one in whole.asked.items():
             read.append(work.choices(one))
             choices = [line for _, line in json_lines(read[-1])]
-            systems.append(System(work.model.name, retriever, choices, lines(work, one)))
+            system = System(work.model.name, retriever, choices, lines(work, one))
+            statistics[system] = system.statistics(judge)
+            write_lines(work.measures(one, max_tokens), system.per_reply(statistics[system]))
     base, last = whole.works[0], whole.works[-1]
     beside = lines(base, whole.exemplary[whole.base])
     chosen = choose_examples(lines(last, whole.exemplary[whole.shown]), beside, judge)
     told = {"model": last.model.name, "retriever": whole.shown}
     result = {
         "sample_sha256": whole.asked[whole.base].config["sample_sha256"],
-        **compare(systems, judge),
+        **compare(statistics, judge),
         "retrieval": {name: retrieval_measures(one) for name, one in whole.asked.items()},
         "training": training_of(last.model),
         "examples": [told | example for example in chosen],

@@ -30,7 +30,7 @@ HEADLINE = (
 Groups = dict[str, dict[str, Statistic]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class System:
     """A model with a retriever, and what it made of n messages.
 
@@ -44,28 +44,46 @@ class System:
 
     def statistics(self, judge: Judge) -> Groups:
         """All measures, by group and name."""
-        latency = {"p50_seconds": Statistic(np.median, (np.array([line.seconds for line in self.replies]),))}
+        cut = np.array([float(line.finish_reason == "length") for line in self.replies])
+        latency = {
+            "p50_seconds": Statistic(np.median, (np.array([line.seconds for line in self.replies]),)),
+            "cut": Statistic(mean, (cut,)),
+        }
         judged = reply_statistics(self.replies, [line.reply for line in self.replies], judge)
         return {"likelihood": choice_statistics(self.choices)} | judged | {"latency": latency}
 
+    def per_reply(self, groups: Groups) -> list[dict]:
+        """A line for each message: its ``id``, and by group and name what it brings to each of ``statistics``: a number
+        of which they take the mean, two whose sums they divide, or the ten counts of BLEU."""
+        return [
+            {"id": line.id}
+            | {
+                group: {name: [round(values[number].item(), 5) for values in one.values] for name, one in found.items()}
+                for group, found in groups.items()
+            }
+            for number, line in enumerate(self.replies)
+        ]
 
-def compare(systems: Sequence[System], judge: Judge) -> dict:
-    """``systems`` with their measures and their paired differences: ``difference_to_base``, the first system;
+
+def compare(statistics: Mapping[System, Groups], judge: Judge) -> dict:
+    """Systems with their measures and their paired differences: ``difference_to_base``, the first system;
     ``difference_by_model``, to the first model with the same retriever; ``difference_by_retriever``, to the same model
     with the first retriever. Also ``true_replies``, which have no marks.
 
-    ``judge``: says what facts support. Raises InputError if there are fewer than two messages.
+    ``statistics``: of each system, by ``judge``, which says what facts support. Raises InputError if there are fewer
+    than two messages.
     """
-    statistics = {(system.model, system.retriever): system.statistics(judge) for system in systems}
-    first = (systems[0].model, systems[0].retriever)
-    lines = systems[0].replies
+    base = next(iter(statistics))
+    named = {(system.model, system.retriever): groups for system, groups in statistics.items()}
+    first = (base.model, base.retriever)
+    lines = base.replies
     true = reply_statistics(lines, [line.reference for line in lines], judge)
     return {
         "n": len(lines),
-        "n_uses_fact": sum(choice["uses_fact"] for choice in systems[0].choices),
+        "n_uses_fact": sum(choice["uses_fact"] for choice in base.choices),
         "base": dict(zip(("model", "retriever"), first, strict=True)),
         "headline": [dict(zip(("group", "measure", "better"), each, strict=True)) for each in HEADLINE],
-        "systems": [_entry(model, retriever, statistics, first) for model, retriever in statistics],
+        "systems": [_entry(model, retriever, named, first) for model, retriever in named],
         "true_replies": {group: intervals(true[group]) for group in ("text", "consistency")},
     }
 

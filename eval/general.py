@@ -2,7 +2,7 @@
 
 Asks the untouched and the tuned model the questions of general benchmarks, by lm-evaluation-harness: the share that
 each gets right, with 95 % intervals from a bootstrap over the questions, and the paired difference of the last model to
-the first. Models are named as for `make serve`.
+the first. Models are named as for `make serve`. Started again, the command goes on where it was interrupted.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,10 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.errors import InputError
+from eval.answering import work_of
 from eval.arguments import positive, whole
 from eval.intervals import RESAMPLES, SEED, cell, mean, paired_difference, with_interval
-from eval.models import Model, open_model
-from eval.results import write_result, write_whole
+from eval.models import Model, folder_of, open_model
+from eval.results import write_lines, write_result
 from llamafactory_configs.config import find_config
 
 if TYPE_CHECKING:
@@ -41,9 +43,10 @@ def answers_of(models: Sequence[Model], benchmarks: Sequence["Benchmark"], asked
     found = {}
     for model in models:
         print(f"== {model.name}", flush=True)
-        path, adapter = model.model_name_or_path, model.adapter_name_or_path
+        path, adapter = str(folder_of(model.model_name_or_path)), model.adapter_name_or_path
         loaded = load_model(path, adapter, torch.bfloat16 if device == "cuda" else torch.float32).to(device).eval()
-        found[model.name] = answer(loaded, path, benchmarks, asked.limit, asked.few_shot, asked.batch_size)
+        cache = work_of(asked.work, model).folder / f"general-{version('lm_eval')}-{device}"
+        found[model.name] = answer(loaded, path, benchmarks, asked.limit, asked.few_shot, asked.batch_size, cache)
         del loaded  # before the next one comes: two may not fit
     return found
 
@@ -78,11 +81,7 @@ def write_answers(folder: Path, found: Mapping[str, Mapping[str, Sequence["Answe
     """A file of JSON Lines for each model and benchmark, whole or not at all."""
     for model, benchmarks in found.items():
         for name, answers in benchmarks.items():
-            lines = [
-                json.dumps({"task": one.task, "id": one.id, "hash": one.hash, "correct": one.correct}) + "\n"
-                for one in answers
-            ]
-            write_whole(folder / f"{name}.{model.replace('/', '_')}.jsonl", "".join(lines).encode())
+            write_lines(folder / f"{name}.{model.replace('/', '_')}.jsonl", map(asdict, answers))
 
 
 def table(results: dict) -> str:
@@ -138,6 +137,7 @@ def main() -> None:
         help=f"questions at once (default: {BATCH_SIZE})",
     )
     add("--include-path", type=Path, metavar="FOLDER", help="YAML files of tasks of your own")
+    add("--work", type=Path, default=Path("saves/eval"), help="where answers are kept (default: saves/eval)")
     add("--out", type=Path, metavar="FOLDER", help="for every single answer, as JSON Lines")
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
@@ -147,7 +147,7 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("Stopped; the same command begins anew, so take fewer --tasks at a time.", file=sys.stderr)
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
     write_result(arguments.json, config, [find_config("serve", name) for name in arguments.models], result)
     print(table(result["results"]))

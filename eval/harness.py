@@ -99,9 +99,11 @@ def answer(
     limit: int | None,
     few_shot: int,
     batch_size: int,
+    cache: Path,
 ) -> dict[str, list[Answer]]:
     """By benchmark, the answers to the first ``limit`` questions of each of its tasks (None: to all), in their order.
 
+    ``cache``: of this model alone, where the harness keeps what it has answered, and looks before it asks again.
     ``few_shot``: solved examples before each question, drawn by the harness's own fixed seed, the same for each model.
     """
     # Loaded by us: of a path, the harness would cut the embeddings of a model with an adapter to its tokenizer's size.
@@ -109,8 +111,9 @@ def answer(
     tasks = [task for benchmark in benchmarks for task in benchmark.tasks]
     nothing_more = TaskManager(include_defaults=False)  # to look for the harness's tasks anew takes half a minute
     samples = simple_evaluate(
-        lm, tasks=tasks, num_fewshot=few_shot, limit=limit, bootstrap_iters=0, task_manager=nothing_more
-    )["samples"]
+        lm, tasks=tasks, num_fewshot=few_shot, limit=limit, bootstrap_iters=0, task_manager=nothing_more,
+        use_cache=str(cache),
+    )["samples"]  # fmt: skip
     return {
         benchmark.name: [
             Answer(task.task_name, sample["doc_id"], sample["doc_hash"], bool(sample[benchmark.metric]))

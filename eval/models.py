@@ -44,7 +44,7 @@ class Model:
 
 def weight_files(model: str, adapter: str | None) -> list[Path]:
     """The files of a model's weights, fetched from the hub if need be, and of its adapter's. Raises InputError."""
-    folders = [Path(model) if Path(model).is_dir() else _fetched(model)]
+    folders = [folder_of(model)]
     if adapter:
         if not (Path(adapter) / "adapter_config.json").is_file():
             raise InputError(f"There is no adapter at {adapter}; train it first, or name another model.")
@@ -52,9 +52,18 @@ def weight_files(model: str, adapter: str | None) -> list[Path]:
     return [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
 
 
-def _fetched(model: str) -> Path:
+def folder_of(model: str) -> Path:
+    """Where the files of ``model`` lie, a folder or an id on the hub: Hugging Face's, or ModelScope's where
+    ``USE_MODELSCOPE_HUB=1`` says so, as when LLaMA-Factory trains and serves. Raises InputError if it cannot be had."""
+    if Path(model).is_dir():
+        return Path(model)
+    # They take seconds to import.
+    from llamafactory.extras.misc import try_download_model_from_other_hub
+    from llamafactory.hparams import ModelArguments
+
     try:
-        return Path(snapshot_download(model))
+        found = Path(try_download_model_from_other_hub(ModelArguments(model_name_or_path=model)))
+        return found if found.is_dir() else Path(snapshot_download(model))
     except (OSError, ValueError, httpx.HTTPError):
         raise InputError(f"There is no model at {model}; give its folder, or a mirror with HF_ENDPOINT=.") from None
 

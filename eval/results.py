@@ -1,6 +1,7 @@
 """Results as JSON: every file carries the commit, the configuration and the hashes of its input."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from data_prep.provenance import git_hash, sha256
@@ -19,6 +20,11 @@ def write_result(path: Path, config: dict, inputs: list[Path], result: dict) -> 
 def write_json(path: Path, content: dict) -> None:
     """Write a file for people to read too, whole or not at all."""
     write_whole(path, (json.dumps(content, ensure_ascii=False, indent=2) + "\n").encode())
+
+
+def write_lines(path: Path, rows: Iterable[dict]) -> None:
+    """Write JSON Lines, whole or not at all."""
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
 
 
 def write_whole(path: Path, content: bytes) -> None:

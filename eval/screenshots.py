@@ -18,6 +18,7 @@ import httpx
 from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from eval.browser import chromium
+from eval.models import folder_of
 from eval.results import write_result, write_whole
 from inference.card_file import EXAMPLE, Persona, read_persona
 from inference.demo import QUESTIONS
@@ -75,7 +76,7 @@ def gateway(config: str, folder: Path) -> Iterator[str]:
         api = model_api(config, "do_sample=false", log=folder / "api.log", seconds=SECONDS_TO_START)
         arguments = (
             "--backend", stack.enter_context(api), "--port", str(port), "--retriever", str(record),
-            "--tokenizer", loaded.model_name_or_path, "--store", str(folder / "gateway.sqlite"),
+            "--tokenizer", str(folder_of(loaded.model_name_or_path)), "--store", str(folder / "gateway.sqlite"),
         )  # fmt: skip
         stack.enter_context(server("inference.gateway", *arguments, url=f"{url}/", log=folder / "gateway.log"))
         yield url

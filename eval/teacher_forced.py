@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from data_prep.errors import InputError
 from data_prep.trainer_view import TrainerView
+from eval.models import folder_of
 
 TEMPLATE = "qwen3_nothink"
 BATCH_TOKENS = {"cpu": 2048, "cuda": 8192}
@@ -168,8 +169,9 @@ def load_model(model: str, adapter: str | None, dtype: torch.dtype) -> PreTraine
     no_adapter = f"There is no adapter for {model} at {adapter}; give the output folder of a LoRA run on that model."
     if adapter and not (Path(adapter) / "adapter_config.json").is_file():
         raise InputError(no_adapter)
+    folder = folder_of(model)
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
+        loaded = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
     except (OSError, ValueError):
         raise InputError(f"There is no model at {model}; give its folder, or a mirror with HF_ENDPOINT=.") from None
     if adapter is None:

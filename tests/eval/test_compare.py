@@ -72,8 +72,14 @@ def test_it_writes_all_measures_and_says_how_they_were_made(whole, models):
         groups = system["difference_by_model"].items()
         differences = [found for group, measures in groups if group != "latency" for found in measures.values()]
         assert all(found == {"value": 0, "low": 0, "high": 0} for found in differences)
-    files = {path.relative_to(folder / "work"): path for path in folder.rglob("*.jsonl")}
-    assert result["answers_sha256"] == {str(name): sha256(path) for name, path in files.items()}
+    files = {str(path.relative_to(folder / "work")): path for path in folder.rglob("*.jsonl")}
+    measures = [files.pop(name) for name in [*files] if name.endswith(".measures.jsonl")]
+    assert result["answers_sha256"] == {name: sha256(path) for name, path in files.items()}
+    assert len(measures) == len(pairs)
+    for path in measures:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        assert len(rows) == SAMPLES
+        assert all({"id", *result["systems"][0]["measures"]} == set(row) for row in rows)
     assert result["n"] == SAMPLES
     assert result["training"] is None
     own = {question.id for question in open_split("sample", "test").questions}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.comparison import HEADLINE, System, compare, retrieval_measures
-from eval.intervals import paired_difference
+from eval.intervals import intervals, paired_difference
 from eval.judging import open_judge
 from eval.questions import open_split
 from eval.replies import Line
@@ -18,7 +18,7 @@ CITED = "I play the banjo after dinner. [P1]"
 def lines(replies):
     return [
         Line(id=f"q{number}", card=CARD, other_card=[], history=[], message="Hi!", reference=truth, reply=reply,
-             retrieved=[{"mark": "[P1]"}], seconds=number)
+             retrieved=[{"mark": "[P1]"}], seconds=number, finish_reason="stop")
         for number, (reply, truth) in enumerate(zip(replies, TRUTHS, strict=True), start=1)
     ]  # fmt: skip
 
@@ -38,8 +38,12 @@ def systems():
     return [base, other, tuned, System("a/lora", "none", base.choices, base.replies)]
 
 
+def compared(systems, judge):
+    return compare({system: system.statistics(judge) for system in systems}, judge)
+
+
 def test_values_are_those_by_hand_and_differences_are_paired(systems):
-    result = compare(systems, open_judge("overlap"))
+    result = compared(systems, open_judge("overlap"))
     base, _, tuned, same = result["systems"]
     assert (result["n"], result["n_uses_fact"], result["base"]) == (4, 2, {"model": "a/base", "retriever": "none"})
     assert base["measures"]["likelihood"]["loss"]["value"] == 140 / 40
@@ -68,8 +72,28 @@ def test_values_are_those_by_hand_and_differences_are_paired(systems):
     assert result["true_replies"]["text"]["f1"]["value"] == 1
 
 
+def test_the_measures_of_each_reply_make_up_those_of_the_system(systems):
+    judge, tuned = open_judge("overlap"), systems[2]
+    statistics = tuned.statistics(judge)
+    rows = tuned.per_reply(statistics)
+    assert [row.pop("id") for row in rows] == ["q1", "q2", "q3", "q4"]
+    [*_, entry, _] = compared(systems, judge)["systems"]
+    for group, found in entry["measures"].items():
+        for name, measure in found.items():
+            values = np.array([row[group][name] for row in json.loads(json.dumps(rows))]).T
+            assert statistics[group][name].measure(*values, axis=-1) == pytest.approx(measure["value"], abs=1e-4)
+    assert [row["likelihood"]["loss_uses_fact"] for row in rows] == [[10, 10], [10, 10], [0, 0], [0, 0]]
+
+
+def test_a_reply_that_the_limit_cut_is_counted(systems):
+    base = systems[0]
+    cut = [line.model_copy(update={"finish_reason": "length"}) for line in base.replies[:1]]
+    system = System("a/base", "none", base.choices, [*cut, *base.replies[1:]])
+    assert intervals(system.statistics(open_judge("overlap"))["latency"])["cut"]["value"] == 0.25
+
+
 def test_every_headline_measure_is_there_if_it_can_be(systems):
-    base, *_, tuned, _ = compare(systems, open_judge("overlap"))["systems"]
+    base, *_, tuned, _ = compared(systems, open_judge("overlap"))["systems"]
     missing = lambda system: [name for group, name, _ in HEADLINE if name not in system["measures"][group]]  # noqa: E731
     assert missing(tuned) == []
     # It has no mark, and says nothing that a fact could support or fail to.
@@ -79,7 +103,7 @@ def test_every_headline_measure_is_there_if_it_can_be(systems):
 
 def test_the_judge_is_the_one_given(systems):
     # One that knows nothing: no mark is right then.
-    result = compare(systems, lambda conversations: [lambda sentence, facts: False for _ in conversations])
+    result = compared(systems, lambda conversations: [lambda sentence, facts: False for _ in conversations])
     assert result["systems"][2]["measures"]["citations"]["precision_marked"]["value"] == 0
     assert result["systems"][2]["measures"]["consistency"]["unsupported"]["value"] == 1
 

@@ -10,7 +10,7 @@ JUDGE = open_judge("overlap")
 def line(number, reply, retrieved=True):
     shown = [{"mark": "[P1]", "fact": CARD[0], "score": 1.0}] if retrieved else []
     return Line(id=f"q{number}", card=CARD, other_card=[], history=[], message="Hi!", reference="Hello.", reply=reply,
-                retrieved=shown, seconds=0.1)  # fmt: skip
+                retrieved=shown, seconds=0.1, finish_reason="stop")  # fmt: skip
 
 
 def test_faults_are_counted():

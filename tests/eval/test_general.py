@@ -88,7 +88,8 @@ def serve(path, **settings):
 
 
 def command(tasks, tmp_path, *arguments):
-    return in_process("eval.general", *arguments, "--include-path", str(tasks), "--json", str(tmp_path / "out.json"))
+    return in_process("eval.general", *arguments, "--include-path", str(tasks),
+                      "--work", str(tmp_path / "work"), "--json", str(tmp_path / "out.json"))  # fmt: skip
 
 
 def right_answers(model, normalised):
@@ -149,6 +150,39 @@ def test_the_numbers_are_those_of_transformers(tasks, adapted, tmp_path):
 
 
 @pytest.mark.usefixtures("only_ours")
+def test_interrupted_it_asks_only_what_is_left(tasks, adapted, tmp_path):
+    from eval.harness import answer, open_benchmarks
+
+    model, _ = adapted
+    benchmarks = open_benchmarks(["endings", "pooled"], 0, tasks)
+    calls = []
+
+    def forward(*_):
+        calls.append(None)
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+
+    def ask(cache):
+        calls.clear()
+        return answer(model, MODEL, benchmarks, None, 0, 1, tmp_path / cache)
+
+    hook = model.register_forward_pre_hook(forward)
+    try:
+        stop = 0
+        whole = ask("whole")
+        all_calls = len(calls)
+        stop = 10
+        with pytest.raises(KeyboardInterrupt):
+            ask("part")
+        stop = 0
+        assert ask("part") == whole
+        assert 0 < len(calls) < all_calls - 5  # some answers are on their way to the disk when it stops
+        assert ask("part") == whole and not calls
+    finally:
+        hook.remove()
+
+
+@pytest.mark.usefixtures("only_ours")
 def test_a_model_is_no_better_than_itself(tasks, tmp_path):
     twin = serve(tmp_path / "twin.yaml")
     arguments = ("--tasks", "pooled", "--limit", "2", "--few-shot", "1")
@@ -186,7 +220,8 @@ def test_faults_are_one_sentence(tasks, tmp_path, models, arguments, says):
 
 def test_data_that_cannot_be_had_is_one_sentence(tasks, tmp_path):
     env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    arguments = ("--tasks", "away", "--include-path", str(tasks), "--json", str(tmp_path / "out.json"))
+    arguments = ("--tasks", "away", "--include-path", str(tasks), "--work", str(tmp_path / "work"),
+                 "--json", str(tmp_path / "out.json"))  # fmt: skip
     done = python_m("eval.general", "tiny/base", serve(tmp_path / "twin.yaml"), *arguments, env=env)
     assert done.returncode == 2, done.stderr[-3000:]
     assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ import pytest
 from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from eval.answering import work_of
-from eval.models import open_model, weight_files
+from eval.models import folder_of, open_model, weight_files
 from tests.conftest import ROOT
 
 TINY = ROOT / "models" / "persona-tiny"
@@ -72,3 +72,14 @@ def test_what_is_not_there_is_said(tmp_path, monkeypatch):
         weight_files("nobody/nothing", None)
     with pytest.raises(InputError, match="no adapter at"):
         weight_files(str(TINY), str(tmp_path / "none"))
+
+
+def test_a_model_comes_from_modelscope_where_that_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setenv("USE_MODELSCOPE_HUB", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))  # LLaMA-Factory locks a file there
+    monkeypatch.setattr("modelscope.snapshot_download", lambda model, **_: asked.append(model) or str(TINY))
+    assert folder_of("nobody/nothing") == TINY
+    assert weight_files("nobody/nothing", None) == [TINY / "model.safetensors"]
+    assert asked == ["nobody/nothing"] * 2
+    assert folder_of(str(TINY)) == TINY and len(asked) == 2

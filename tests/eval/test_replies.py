@@ -14,6 +14,7 @@ def line(name, reply, reference="I play the banjo after dinner.", shown="[P1]"):
         "id": name, "card": CARD, "other_card": OTHER, "history": [], "message": "What do you play?",
         "reference": reference, "retrieved": [{"mark": shown, "fact": "", "score": 1.0}], "reply": reply,
         "seconds": 0.1,
+        "finish_reason": "stop",
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ GROUPS = {
     "citations": ("recall", "precision", "recall_worthy", "precision_worthy", "precision_marked", "well_formed",
                   "off_card", "not_shown"),
     "consistency": ("claims", "unsupported", "replies_unsupported", "replies_slipped"),
-    "latency": ("p50_seconds",),
+    "latency": ("p50_seconds", "cut"),
 }  # fmt: skip
 MODELS, RETRIEVERS = ("tiny/pretrain", "tiny/full"), {"none": "none", "small": "static-1", "oracle": "oracle"}
 
