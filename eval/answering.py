@@ -7,6 +7,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,8 +41,9 @@ class Work:
     def replies(self, asked: Asked, max_tokens: int) -> Path:
         return self.folder / f"{_name_of(asked)}-{max_tokens}.replies.jsonl"
 
-    def measures(self, asked: Asked, max_tokens: int) -> Path:
-        return self.folder / f"{_name_of(asked)}-{max_tokens}.measures.jsonl"
+    def measures(self, asked: Asked, max_tokens: int, judge: str) -> Path:
+        name = re.sub(r"[^\w.-]", "_", judge)
+        return self.folder / f"{_name_of(asked)}-{max_tokens}-{name}.measures.jsonl"
 
 
 def _name_of(asked: Asked) -> str:

@@ -6,9 +6,8 @@ from the model itself (``eval.choice``), its own replies from LLaMA-Factory's AP
 starts and ends. The first model with the first retriever is the base that all others are compared with.
 
 What the models said lies in --work, JSON Lines, by model and weights, sample and retriever, and beside it what each
-reply brings to each measure. Started again, the command
-goes on where it was interrupted, and what is there already is not asked again: a retriever or a model more costs only
-itself.
+reply brings to each measure. Started again, the command goes on where it was interrupted, and what is there already is
+not asked again: a retriever or a model more costs only itself.
 """
 
 import argparse
@@ -116,7 +115,7 @@ def run(arguments: argparse.Namespace) -> dict:
         examples += [whole.exemplary[whole.shown]] if work is whole.works[-1] else []
         take_replies(work, [*whole.asked.values(), *examples], arguments.max_tokens)
     print("\n== measures", flush=True)
-    result, read = measure(whole, judge, arguments.max_tokens)
+    result, read = measure(whole, judge, arguments.judge, arguments.max_tokens)
     answers = {str(path.relative_to(arguments.work)): sha256(path) for path in read}
     write_result(arguments.json, config_of(arguments, whole), [whole.split.path], result | {"answers_sha256": answers})
     return result
@@ -126,7 +125,7 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
-def measure(whole: Plan, judge: Judge, max_tokens: int) -> tuple[dict, list[Path]]:
+def measure(whole: Plan, judge: Judge, judge_name: str, max_tokens: int) -> tuple[dict, list[Path]]:
     """The result, from what the models said, and the files that say it; beside them, the measures of each reply."""
     read: list[Path] = []
 
@@ -141,7 +140,7 @@ def measure(whole: Plan, judge: Judge, max_tokens: int) -> tuple[dict, list[Path
             choices = [line for _, line in json_lines(read[-1])]
             system = System(work.model.name, retriever, choices, lines(work, one))
             statistics[system] = system.statistics(judge)
-            write_lines(work.measures(one, max_tokens), system.per_reply(statistics[system]))
+            write_lines(work.measures(one, max_tokens, judge_name), system.per_reply(statistics[system]))
     base, last = whole.works[0], whole.works[-1]
     beside = lines(base, whole.exemplary[whole.base])
     chosen = choose_examples(lines(last, whole.exemplary[whole.shown]), beside, judge)

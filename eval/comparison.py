@@ -53,8 +53,11 @@ class System:
         return {"likelihood": choice_statistics(self.choices)} | judged | {"latency": latency}
 
     def per_reply(self, groups: Groups) -> list[dict]:
-        """A line for each message: its ``id``, and by group and name what it brings to each of ``statistics``: a number
-        of which they take the mean, two whose sums they divide, or the ten counts of BLEU."""
+        """A line for each message: its ``id``, and by group and name what it brings to each of ``groups``.
+
+        One number: they take the mean (of seconds the median; of distinct-2 it is a pseudo-value). Two: they divide the
+        sums (of perplexity, e to the power of that); a message with 0 of 0 does not count. Ten: BLEU's counts.
+        """
         return [
             {"id": line.id}
             | {

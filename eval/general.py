@@ -24,6 +24,7 @@ from eval.intervals import RESAMPLES, SEED, cell, mean, paired_difference, with_
 from eval.models import Model, folder_of, open_model
 from eval.results import write_lines, write_result
 from llamafactory_configs.config import find_config
+from llamafactory_configs.run_record import hardware
 
 if TYPE_CHECKING:
     from eval.harness import Answer, Benchmark
@@ -32,8 +33,16 @@ TASKS = "hellaswag,winogrande,arc_easy,arc_challenge,boolq,mmlu"
 BATCH_SIZE = 8
 
 
-def answers_of(models: Sequence[Model], benchmarks: Sequence["Benchmark"], asked: argparse.Namespace) -> dict:
-    """By model and benchmark, its answers. Raises InputError."""
+def how(batch_size: int) -> dict:
+    """What, besides model and question, an answer may depend on: a near tie falls one way or the other."""
+    packages = {name: version(name) for name in ("lm_eval", "torch", "transformers", "peft")}
+    return packages | {"batch_size": batch_size, "device": hardware()["gpus"] or "cpu"}
+
+
+def answers_of(
+    models: Sequence[Model], caches: Mapping[str, Path], benchmarks: Sequence["Benchmark"], asked: argparse.Namespace
+) -> dict:
+    """By model and benchmark, its answers; ``caches``: by model, where those given are kept. Raises InputError."""
     import torch
 
     from eval.harness import answer
@@ -43,10 +52,10 @@ def answers_of(models: Sequence[Model], benchmarks: Sequence["Benchmark"], asked
     found = {}
     for model in models:
         print(f"== {model.name}", flush=True)
-        path, adapter = str(folder_of(model.model_name_or_path)), model.adapter_name_or_path
+        path, adapter = model.model_name_or_path, model.adapter_name_or_path
         loaded = load_model(path, adapter, torch.bfloat16 if device == "cuda" else torch.float32).to(device).eval()
-        cache = work_of(asked.work, model).folder / f"general-{version('lm_eval')}-{device}"
-        found[model.name] = answer(loaded, path, benchmarks, asked.limit, asked.few_shot, asked.batch_size, cache)
+        tokenizer, few_shot, batch_size = str(folder_of(path)), asked.few_shot, asked.batch_size
+        found[model.name] = answer(loaded, tokenizer, benchmarks, asked.limit, few_shot, batch_size, caches[model.name])
         del loaded  # before the next one comes: two may not fit
     return found
 
@@ -100,10 +109,13 @@ def measure(asked: argparse.Namespace) -> tuple[dict, dict]:
     if len(models) < 2 or len({model.name for model in models}) < len(models):
         raise InputError("Name two different models or more, the untouched one first.")
     records = [model.record for model in models]
+    answered = how(asked.batch_size)
+    digest = hashlib.sha256(json.dumps(answered, sort_keys=True).encode()).hexdigest()
+    caches = {model.name: work_of(asked.work, model).folder / f"general-{digest:.8}" for model in models}
     from eval.harness import open_benchmarks  # takes seconds to import
 
     benchmarks = open_benchmarks(asked.tasks.split(","), asked.few_shot, asked.include_path)
-    found = answers_of(models, benchmarks, asked)
+    found = answers_of(models, caches, benchmarks, asked)
     by_task = {one.name: {model: answers[one.name] for model, answers in found.items()} for one in benchmarks}
     results = {one.name: compare(one.metric, by_task[one.name]) for one in benchmarks}
     if asked.out:
@@ -112,8 +124,7 @@ def measure(asked: argparse.Namespace) -> tuple[dict, dict]:
         "tasks": {one.name: one.version for one in benchmarks},
         "limit": asked.limit,
         "few_shot": asked.few_shot,
-        "batch_size": asked.batch_size,
-        "lm_eval": version("lm_eval"),
+        **answered,
         "models": records,
         "questions_sha256": {task: questions_hash(next(iter(given.values()))) for task, given in by_task.items()},
         "resamples": RESAMPLES,

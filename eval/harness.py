@@ -5,6 +5,7 @@ Open LLM leaderboard. So nothing is said in the way that fine-tuning taught, and
 """
 
 import logging
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -105,15 +106,19 @@ def answer(
 
     ``cache``: of this model alone, where the harness keeps what it has answered, and looks before it asks again.
     ``few_shot``: solved examples before each question, drawn by the harness's own fixed seed, the same for each model.
+    Raises InputError if ``cache`` cannot be used.
     """
     # Loaded by us: of a path, the harness would cut the embeddings of a model with an adapter to its tokenizer's size.
     lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     tasks = [task for benchmark in benchmarks for task in benchmark.tasks]
     nothing_more = TaskManager(include_defaults=False)  # to look for the harness's tasks anew takes half a minute
-    samples = simple_evaluate(
-        lm, tasks=tasks, num_fewshot=few_shot, limit=limit, bootstrap_iters=0, task_manager=nothing_more,
-        use_cache=str(cache),
-    )["samples"]  # fmt: skip
+    try:
+        samples = simple_evaluate(
+            lm, tasks=tasks, num_fewshot=few_shot, limit=limit, bootstrap_iters=0, task_manager=nothing_more,
+            use_cache=str(cache),
+        )["samples"]  # fmt: skip
+    except sqlite3.Error as error:
+        raise InputError(f"{cache}_rank0.db cannot be used ({error}); remove it, or name another --work.") from None
     return {
         benchmark.name: [
             Answer(task.task_name, sample["doc_id"], sample["doc_hash"], bool(sample[benchmark.metric]))

@@ -12,6 +12,7 @@ from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from llamafactory_configs.config import ConfigurationError, find_config, load_config
 
+WEIGHTS = ("*.safetensors", "*model*.bin", "adapter_config.json")
 KEYS = ("model_name_or_path", "adapter_name_or_path", "template")
 
 
@@ -43,13 +44,14 @@ class Model:
 
 
 def weight_files(model: str, adapter: str | None) -> list[Path]:
-    """The files of a model's weights, fetched from the hub if need be, and of its adapter's. Raises InputError."""
+    """The files that make a model's answers: its weights, fetched from the hub if need be, and of its adapter also how
+    they are scaled. Raises InputError."""
     folders = [folder_of(model)]
     if adapter:
         if not (Path(adapter) / "adapter_config.json").is_file():
             raise InputError(f"There is no adapter at {adapter}; train it first, or name another model.")
         folders.append(Path(adapter))
-    return [file for folder in folders for file in sorted(folder.glob("*.safetensors"))]
+    return [file for folder in folders for name in WEIGHTS for file in sorted(folder.glob(name))]
 
 
 def folder_of(model: str) -> Path:
@@ -57,15 +59,27 @@ def folder_of(model: str) -> Path:
     ``USE_MODELSCOPE_HUB=1`` says so, as when LLaMA-Factory trains and serves. Raises InputError if it cannot be had."""
     if Path(model).is_dir():
         return Path(model)
-    # They take seconds to import.
-    from llamafactory.extras.misc import try_download_model_from_other_hub
-    from llamafactory.hparams import ModelArguments
+    from llamafactory.extras.misc import use_modelscope  # takes seconds to import
 
+    if use_modelscope():
+        return _of_modelscope(model)
     try:
-        found = Path(try_download_model_from_other_hub(ModelArguments(model_name_or_path=model)))
-        return found if found.is_dir() else Path(snapshot_download(model))
+        return Path(snapshot_download(model))
     except (OSError, ValueError, httpx.HTTPError):
         raise InputError(f"There is no model at {model}; give its folder, or a mirror with HF_ENDPOINT=.") from None
+
+
+def _of_modelscope(model: str) -> Path:
+    from llamafactory.extras.misc import try_download_model_from_other_hub
+    from llamafactory.hparams import ModelArguments
+    from modelscope_hub.errors import HubError  # ModelScope comes with LLaMA-Factory
+
+    try:
+        return Path(try_download_model_from_other_hub(ModelArguments(model_name_or_path=model)))
+    except (OSError, ValueError, HubError):
+        raise InputError(
+            f"There is no model at {model} on ModelScope; give its folder, or check the network."
+        ) from None
 
 
 def open_model(name: str) -> Model:

@@ -42,7 +42,7 @@ class Line(BaseModel):
     retrieved: list[dict]
     reply: str
     seconds: float
-    finish_reason: str
+    finish_reason: str | None = None  # some APIs do not say
 
     def ended_by(self, reply: str) -> Conversation:
         """The conversation with ``reply`` as its last turn; its speaker is the second side."""

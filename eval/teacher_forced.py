@@ -60,7 +60,8 @@ class TeacherForced:
         self, model: str, adapter: str | None = None, template: str = TEMPLATE, batch_tokens: int | None = None
     ):
         # Nothing is cut off: a mark at the end of a long conversation counts like any other.
-        settings = {"model_name_or_path": model, "template": template, "cutoff_len": 2**30, "enable_thinking": False}
+        folder = str(folder_of(model))
+        settings = {"model_name_or_path": folder, "template": template, "cutoff_len": 2**30, "enable_thinking": False}
         self._view = TrainerView(settings)
         self.tokenizer = self._view.tokenizer
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -10,6 +10,7 @@ import torch
 import yaml
 from lm_eval.tasks import TaskManager
 
+from data_prep.errors import InputError
 from eval.intervals import mean, with_interval
 from tests.conftest import ROOT, in_process, python_m
 
@@ -145,7 +146,7 @@ def test_the_numbers_are_those_of_transformers(tasks, adapted, tmp_path):
     assert [model["name"] for model in config["models"]] == ["tiny/base", tuned_config]
     assert [set(model["weights_sha256"]) for model in config["models"]] == [
         {"model.safetensors"},
-        {"model.safetensors", "adapter_model.safetensors"},
+        {"model.safetensors", "adapter_model.safetensors", "adapter_config.json"},
     ]
 
 
@@ -180,6 +181,16 @@ def test_interrupted_it_asks_only_what_is_left(tasks, adapted, tmp_path):
         assert ask("part") == whole and not calls
     finally:
         hook.remove()
+
+
+@pytest.mark.usefixtures("only_ours")
+def test_a_damaged_file_of_answers_is_one_sentence(tasks, adapted, tmp_path):
+    from eval.harness import answer, open_benchmarks
+
+    (tmp_path / "kept_rank0.db").write_bytes(b"no database" * 100)
+    benchmarks = open_benchmarks(["endings"], 0, tasks)
+    with pytest.raises(InputError, match=r"kept_rank0\.db cannot be used"):
+        answer(adapted[0], MODEL, benchmarks, None, 0, 1, tmp_path / "kept")
 
 
 @pytest.mark.usefixtures("only_ours")

@@ -2,11 +2,13 @@ import json
 from dataclasses import replace
 
 import pytest
+from modelscope_hub.errors import ServerError
 
 from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from eval.answering import work_of
 from eval.models import folder_of, open_model, weight_files
+from eval.teacher_forced import TeacherForced
 from tests.conftest import ROOT
 
 TINY = ROOT / "models" / "persona-tiny"
@@ -36,7 +38,7 @@ def test_the_record_holds_the_hashes_of_model_and_adapter(tmp_path):
     own = adapter(tmp_path / "adapter")
     name = serve(tmp_path, f"model_name_or_path: {TINY}\nadapter_name_or_path: {own}\ntemplate: qwen3_nothink\n")
     record = open_model(name).record
-    files = [TINY / "model.safetensors", own / "adapter_model.safetensors"]
+    files = [TINY / "model.safetensors", own / "adapter_model.safetensors", own / "adapter_config.json"]
     assert record["weights_sha256"] == {file.name: sha256(file) for file in files}
     assert json.loads(json.dumps(record)) == record
 
@@ -49,7 +51,9 @@ def test_other_weights_and_other_settings_have_another_folder(tmp_path):
     assert work_of(tmp_path, open_model(name)).folder == first
     assert work_of(tmp_path, replace(model, served_with={"repetition_penalty": 1.2})).folder != first
     (own / "adapter_model.safetensors").write_bytes(b"2")
-    assert work_of(tmp_path, open_model(name)).folder != first
+    other = work_of(tmp_path, open_model(name)).folder
+    (own / "adapter_config.json").write_text('{"lora_alpha": 1}')
+    assert len({first, other, work_of(tmp_path, open_model(name)).folder}) == 3
 
 
 @pytest.mark.parametrize(
@@ -83,3 +87,15 @@ def test_a_model_comes_from_modelscope_where_that_is_asked_for(tmp_path, monkeyp
     assert weight_files("nobody/nothing", None) == [TINY / "model.safetensors"]
     assert asked == ["nobody/nothing"] * 2
     assert folder_of(str(TINY)) == TINY and len(asked) == 2
+    assert TeacherForced("nobody/nothing").tokenizer.encode("Hi!")  # its tokenizer comes from there too
+
+
+def test_what_modelscope_has_not_is_one_sentence(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ServerError("down")
+
+    monkeypatch.setenv("USE_MODELSCOPE_HUB", "1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("modelscope.snapshot_download", fail)
+    with pytest.raises(InputError, match="no model at nobody/nothing on ModelScope"):
+        folder_of("nobody/nothing")
