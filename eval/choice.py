@@ -31,7 +31,7 @@ from eval.arguments import positive
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, ratio
 from eval.models import weight_files
 from eval.questions import SYSTEM, Asked, Question, add_options, open_split
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from retrieval.text import strip_marks
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def main() -> None:
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         split = open_split(arguments.spc, arguments.split)
         asked = split.asked(arguments.samples, arguments.seed, arguments.retriever)
         if len(asked.questions) < 2:

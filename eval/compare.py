@@ -7,12 +7,12 @@ starts and ends. The first model with the first retriever is the base that all o
 
 What the models said lies in --work, JSON Lines, by model and weights, sample and retriever, and beside it what each
 reply brings to each measure. Started again, the command goes on where it was interrupted, and what is there already is
-not asked again: a retriever or a model more costs only itself.
+not asked again: a retriever or a model more costs only itself. Besides, the base and the last model reply to 40
+messages of the bundled sample, from which the report takes its examples.
 """
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ from eval.loss_curve import judge as judge_curve
 from eval.models import Model, open_model
 from eval.questions import Asked, Split, add_sample_options, open_split
 from eval.replies import Line, read_lines
-from eval.results import write_lines, write_result
+from eval.results import check_writable, write_lines, write_result
 from eval.retrieval import ORACLE, names
 from eval.text_metrics import bleu_signature
 from inference.serving import NotServed, end_as_by_ctrl_c
@@ -103,10 +103,9 @@ def trained_with(model: Model, asked: Mapping[str, Asked]) -> str:
 
 def run(arguments: argparse.Namespace) -> dict:
     """Do what is left to do, and give the result, which is written too. Raises InputError, ValueError and NotServed."""
+    check_writable(arguments.json)
     judge = open_judge(arguments.judge)
     whole = plan(arguments)
-    if not os.access(_existing(arguments.json.parent), os.W_OK):
-        raise InputError(f"{arguments.json} cannot be written; name another --json.")
     for number, work in enumerate(whole.works, start=1):
         print(f"\n== {number}/{len(whole.works)}  {work.model.name}", flush=True)
         take_likelihoods(work, whole.split, whole.asked)
@@ -119,10 +118,6 @@ def run(arguments: argparse.Namespace) -> dict:
     answers = {str(path.relative_to(arguments.work)): sha256(path) for path in read}
     write_result(arguments.json, config_of(arguments, whole), [whole.split.path], result | {"answers_sha256": answers})
     return result
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.absolute().parents) if path.exists())
 
 
 def measure(whole: Plan, judge: Judge, judge_name: str, max_tokens: int) -> tuple[dict, list[Path]]:
@@ -208,6 +203,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         print(table(run(arguments)))
+        print(f"\nAll measures are in {arguments.json}; `make report` tells what each means, from reports/results.")
     except (InputError, ValueError, NotServed) as error:
         sys.exit(_told(str(error), 2))
     except KeyboardInterrupt:

@@ -22,7 +22,7 @@ from eval.answering import work_of
 from eval.arguments import positive, whole
 from eval.intervals import RESAMPLES, SEED, cell, mean, paired_difference, with_interval
 from eval.models import Model, folder_of, open_model
-from eval.results import write_lines, write_result
+from eval.results import check_writable, write_lines, write_result
 from llamafactory_configs.config import find_config
 from llamafactory_configs.run_record import hardware
 
@@ -105,6 +105,7 @@ def table(results: dict) -> str:
 
 def measure(asked: argparse.Namespace) -> tuple[dict, dict]:
     """What the configuration of the result is, and the result. Raises InputError."""
+    check_writable(asked.json)
     models = [open_model(name) for name in asked.models]
     if len(models) < 2 or len({model.name for model in models}) < len(models):
         raise InputError("Name two different models or more, the untouched one first.")

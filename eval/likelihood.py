@@ -30,7 +30,7 @@ from eval.arguments import positive
 from eval.intervals import RESAMPLES, SEED, cell, f1, precision, recall, with_interval
 from eval.mark_scores import MarkCounts, MarkReader, align, outside_marks
 from eval.models import weight_files
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from eval.teacher_forced import TEMPLATE, Scores, TeacherForced
 from retrieval.text import mark_runs, strip_marks
 
@@ -233,6 +233,7 @@ def main() -> None:
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         path = arguments.data / f"{dataset_name('sharegpt', arguments.split)}.json"
         rows = read_conversations(path, arguments.samples, arguments.seed)
         scorer = TeacherForced(arguments.model, arguments.adapter, arguments.template, arguments.batch_tokens)

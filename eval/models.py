@@ -46,11 +46,9 @@ class Model:
 def weight_files(model: str, adapter: str | None) -> list[Path]:
     """The files that make a model's answers: its weights, fetched from the hub if need be, and of its adapter also how
     they are scaled. Raises InputError."""
-    folders = [folder_of(model)]
-    if adapter:
-        if not (Path(adapter) / "adapter_config.json").is_file():
-            raise InputError(f"There is no adapter at {adapter}; train it first, or name another model.")
-        folders.append(Path(adapter))
+    if adapter and not (Path(adapter) / "adapter_config.json").is_file():
+        raise InputError(f"There is no adapter at {adapter}; train it first, or name another model.")
+    folders = [folder_of(model), *([Path(adapter)] if adapter else [])]
     return [file for folder in folders for name in WEIGHTS for file in sorted(folder.glob(name))]
 
 
@@ -59,6 +57,8 @@ def folder_of(model: str) -> Path:
     ``USE_MODELSCOPE_HUB=1`` says so, as when LLaMA-Factory trains and serves. Raises InputError if it cannot be had."""
     if Path(model).is_dir():
         return Path(model)
+    if Path(model).parts[0] == "saves":  # where training writes; a namespace of that name would be asked for in vain
+        raise InputError(f"There is no model at {model}; train it first (`make train CONFIG=...`), or name another.")
     from llamafactory.extras.misc import use_modelscope  # takes seconds to import
 
     if use_modelscope():

@@ -23,7 +23,7 @@ from eval.citation_metrics import citation_statistics
 from eval.consistency import consistency_statistics
 from eval.intervals import RESAMPLES, SEED, Statistic, cell, intervals, paired_differences
 from eval.judging import JUDGES, Judge, open_judge
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from eval.text_metrics import bleu_signature, text_statistics
 from retrieval.text import marked_indices
 
@@ -128,6 +128,7 @@ def main() -> None:
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         files = {path.name: read_lines(path) for path in arguments.files}
         if len(files) < len(arguments.files):
             raise InputError("Two of the files have the same name; give them different ones.")

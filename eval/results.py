@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from data_prep.errors import InputError
 from data_prep.provenance import git_hash, sha256
 
 
@@ -29,7 +30,23 @@ def write_lines(path: Path, rows: Iterable[dict]) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_name(f".{path.name}.staging")
+    staging = _staging(path)
     staging.write_bytes(content)
     staging.replace(path)
+
+
+def check_writable(path: Path) -> None:
+    """Told before long work and not after it. Raises InputError if no result can be written to ``path``."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file for the result with --json.")
+    try:
+        staging = _staging(path)
+        staging.touch()
+        staging.unlink()
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); name another --json.") from None
+
+
+def _staging(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f".{path.name}.staging")

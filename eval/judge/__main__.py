@@ -19,7 +19,7 @@ from eval.judge.check import CHECK, agreement, read_check
 from eval.judge.pairwise import grouped, pairwise_measures, pairwise_questions
 from eval.judge.replies import Replies, in_common, read_replies
 from eval.judge.scored import scored_measures, scored_questions
-from eval.results import write_result
+from eval.results import check_writable, write_result
 
 MODES = ("pairwise", "scored")
 
@@ -96,8 +96,7 @@ def modes_of(arguments: argparse.Namespace) -> list[str]:
     """What is to be measured of the files. Raises InputError if the options contradict each other."""
     if not arguments.judge_model:
         raise InputError("The judge needs JUDGE_MODEL= or --judge-model, the name of a model that the endpoint serves.")
-    if arguments.json.is_dir():
-        raise InputError(f"{arguments.json} is a folder; name a file for the result with --json.")
+    check_writable(arguments.json)
     if not arguments.replies:
         if not arguments.check:
             raise InputError("Name the replies to judge with --replies, or choose --check, or both.")

@@ -106,7 +106,8 @@ class Judge:
         pool = ThreadPoolExecutor(self._concurrency)
         try:
             jobs = [pool.submit(self._settle, key, question) for key, question in unsettled.items()]
-            shown = {"total": len(by_key), "initial": resumed, "desc": self._request["model"], "delay": 5}
+            asked = f"{self._request['model']} at {self._api.base_url.host}"  # who is told what people wrote
+            shown = {"total": len(by_key), "initial": resumed, "desc": asked, "delay": 5}
             for job in tqdm(as_completed(jobs), **shown):
                 job.result()
         finally:

@@ -141,6 +141,16 @@ def test_each_fault_is_one_sentence(tmp_path, more, says):
     assert not (tmp_path / "out.json").exists()
 
 
+@pytest.mark.parametrize(("place", "says"), [("", "is a folder"), ("file/out.json", "cannot be written")])
+def test_a_result_that_could_not_be_written_is_told_at_once(tmp_path, place, says):
+    (tmp_path / "file").touch()
+    done = in_process("eval.compare", *arguments(tmp_path, "--json", str(tmp_path / place)))
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert says in done.stderr
+    assert [path.name for path in tmp_path.parent.iterdir() if "staging" in path.name] == []
+    assert not (tmp_path / "work").exists()
+
+
 def test_an_unknown_model_is_named_with_those_there_are(tmp_path):
     done = in_process("eval.compare", *arguments(tmp_path, models=["no/such"]))
     assert done.returncode == 2

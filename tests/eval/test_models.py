@@ -76,6 +76,10 @@ def test_what_is_not_there_is_said(tmp_path, monkeypatch):
         weight_files("nobody/nothing", None)
     with pytest.raises(InputError, match="no adapter at"):
         weight_files(str(TINY), str(tmp_path / "none"))
+    with pytest.raises(InputError, match="no adapter at"):  # before a model is fetched
+        weight_files("nobody/nothing", str(tmp_path / "none"))
+    with pytest.raises(InputError, match="no model at saves/nothing; train it first"):
+        weight_files("saves/nothing", None)
 
 
 def test_a_model_comes_from_modelscope_where_that_is_asked_for(tmp_path, monkeypatch):
