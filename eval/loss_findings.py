@@ -127,9 +127,9 @@ def never_fell(real: Curve) -> Finding | None:
         return None
     first, last = np.exp([start, levels[-1]])
     return Finding("never_fell", step := int(real.steps[-1]), f"The loss did not fall beyond its noise:"
-                   f" a level of {first:.3f} at the start, of {last:.3f} up to step {step}; run `make check` to see that"
-                   " the replies carry loss, then train longer or with another learning rate (a lower one if the loss"
-                   " rises).")  # fmt: skip
+                   f" a level of {first:.3f} at the start, of {last:.3f} up to step {step}; run `make check` to see"
+                   " that the replies carry loss, then train longer or with another learning rate (a lower one if"
+                   " the loss rises).")  # fmt: skip
 
 
 def spike(real: Curve) -> Finding | None:

@@ -15,7 +15,7 @@ from reports.load import ReportError, write_whole
 from reports.words import LANGUAGES
 
 ROOT = Path(__file__).parents[1]
-RESULTS = "reports/results/"
+RESULTS, FIGURES = "reports/results/", "reports/figures/"
 TOP = "persona-factory"
 _MB = 10**6
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
@@ -39,13 +39,14 @@ def report_paths(root: Path) -> list[str]:
 
 def tracked_paths(root: Path, report: list[str]) -> list[str]:
     """What git tracks under ``root``, and the results. Raises ReportError if anything else but the report is not
-    committed."""
+    committed; results, and figures of an earlier report, may also have been removed."""
     # A rename would be two paths behind one another; without, it is one that is gone and one that is new.
     lines = _git(root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
-    changed = [line[3:] for line in lines if line[3:] not in report and not line[3:].startswith(RESULTS)]
+    changed = [line[3:] for line in lines if line[3:] not in report and not line[3:].startswith((RESULTS, FIGURES))]
     if changed:
         raise ReportError(f"{changed[0]} is not committed ({len(changed)} files in all); commit or remove them.")
-    return [*_git(root, "ls-files", "-z"), *_git(root, "ls-files", "-z", "--others", "--exclude-standard", RESULTS)]
+    tracked = [path for path in _git(root, "ls-files", "-z") if (root / path).exists()]
+    return tracked + _git(root, "ls-files", "-z", "--others", "--exclude-standard", RESULTS)
 
 
 def _git(root: Path, *arguments: str) -> list[str]:

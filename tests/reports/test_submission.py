@@ -73,6 +73,17 @@ def test_a_report_that_is_committed_is_packed_too(root):
     assert files == len(REPORT) + 4 + len(synthetic.results())
 
 
+def test_results_and_figures_that_are_gone_are_not_missed(root, monkeypatch):
+    git(root, "add", "-A")
+    git(root, "commit", "-qm", "report")
+    monkeypatch.setattr(build, "figures", lambda results: {})
+    (root / "reports" / "results" / "judge.json").unlink()
+    build.build(root / "reports" / "results", root / "reports")
+    assert not (root / "reports" / "figures" / "loss.svg").exists()
+    files, _ = submission.pack(root, root / "saves" / "a.zip")
+    assert files == len(REPORT) - 1 + 4 + len(synthetic.results()) - 1
+
+
 @pytest.mark.parametrize("name", REPORT)
 def test_without_a_file_of_the_report_there_is_nothing_to_hand_in(root, name):
     (root / "reports" / name).unlink()
