@@ -18,6 +18,17 @@ class Comparison:
         self.base = (find(content, "base", "model"), find(content, "base", "retriever"))
         self.last = self.models[-1] if self.models else None
 
+    @property
+    def about(self) -> dict:
+        """What else may be said of the comparison is about: weights by model, retrievers by version, the sample."""
+        return {
+            "models": {
+                find(one, "name"): find(one, "weights_sha256") for one in find(self.content, "config", "models") or []
+            },
+            "retrievers": find(self.content, "config", "retrievers"),
+            "sample_sha256": find(self.content, "sample_sha256"),
+        }
+
     def system(self, model: str | None, retriever: str | None) -> dict | None:
         """The system of that model and retriever."""
         wanted = (model, retriever)

@@ -49,11 +49,11 @@ def headline(comparison: Comparison) -> bytes | None:
     columns = 2
     rows = -(-len(panels) // columns)
     with _fixed():
-        figure = Figure(figsize=(8, rows * (0.7 + 0.22 * len(names))), layout="constrained")
+        figure = Figure(figsize=(8, rows * (0.7 + 0.16 * len(names))), layout="constrained")
         grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
         for axes, of, panel in zip(grid.flat, comparison.headline, panels, strict=False):
             _panel(axes, comparison, of, panel)
-            axes.set_yticks(range(len(names)), names, fontsize=8)
+            axes.set_yticks(range(len(names)), names, fontsize=7)
             axes.set_ylim(len(names) - 0.5, -0.5)  # the base on top
         for axes in list(grid.flat)[len(panels) :]:
             axes.set_axis_off()

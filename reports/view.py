@@ -75,10 +75,15 @@ class View:
         key = f"parameters.meanings.{name}"
         return self.words(key) if key in self.words else ""
 
+    def finding_name(self, name: str | None) -> str:
+        """Of the loss curve, in words."""
+        key = f"training.findings_by_name.{name}"
+        return self.words(key) if key in self.words else self.formats.md(name)
+
     def remarks(self) -> dict[str, str]:
-        """A person's paragraphs by section, if they are about the models compared."""
+        """A person's paragraphs by section, if they are about these weights, retrievers and messages."""
         remarks = self.results["remarks"]
-        if not self.comparison.models or find(remarks, "models") != self.comparison.models:
+        if find(remarks, "about") != self.comparison.about:
             return {}
         language = self.words("language")
         return {section: find(texts, language) for section, texts in (find(remarks, "remarks") or {}).items()}

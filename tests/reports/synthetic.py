@@ -165,8 +165,14 @@ def results() -> dict[str, dict]:
     task = {"metric": "acc_norm", "n": 10042, "models": models, "difference": measure(0.111)}
     grounding = {name: measure(0.8 + i / 90) for i, name in enumerate(("precision", "recall", "f1"))}
     sections = ("summary", "retrieval", "training", "comparison", "citations", "limits")
+    compared = comparison()
+    about = {
+        "models": {model["name"]: model["weights_sha256"] for model in compared["config"]["models"]},
+        "retrievers": RETRIEVERS,
+        "sample_sha256": compared["sample_sha256"],
+    }
     return {
-        "comparison": comparison(),
+        "comparison": compared,
         "retrieval_valid": retrieval("valid.gold.jsonl"),
         "retrieval_kept_back": retrieval("kept_back.gold.jsonl"),
         "retrieval_settings": settings(),
@@ -178,7 +184,7 @@ def results() -> dict[str, dict]:
         "screenshots": {"git": "b" * 40, "screenshots": [
             {"file": "screenshots/page-1.png", "sha256": hashlib.sha256(PNG).hexdigest(),
              "caption": {"en": "The page.", "zh": "网页。"}}]},
-        "remarks": {"models": list(MODELS), "remarks": {
+        "remarks": {"about": about, "remarks": {
             name: {"en": f"A *remark* on {name}.", "zh": f"关于 {name} 的*说明*。"} for name in sections}},
     }  # fmt: skip
 

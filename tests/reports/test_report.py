@@ -187,9 +187,12 @@ def test_every_row_of_a_table_is_in_a_table_and_every_table_names_its_command(fi
         assert all(line.startswith(command) for line in after)
 
 
-def test_remarks_on_other_models_are_not_shown(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "other"), [("models", {"tiny/full": {}}), ("retrievers", {}), ("sample_sha256", "0" * 64)]
+)
+def test_remarks_on_another_comparison_are_not_shown(folder, tmp_path, name, other):
     content = synthetic.results()
-    content["remarks"]["models"] = ["tiny/pretrain", "tiny/other"]
+    content["remarks"]["about"][name] = other
     text = markdown(read_results(synthetic.write(tmp_path / "results", content)), "en", tmp_path)
     assert "remark" not in text
     assert markdown(read_results(folder), "en", folder.parent).count("A *remark* on") == 6
