@@ -104,7 +104,7 @@ bench-gateway: $(VENV) ## measure what the gateway costs before a stand-in for t
 # Against the untouched model, by default that of the same folder.
 BASE ?= $(patsubst %/,%,$(dir $(CONFIG)))/base
 eval: $(VENV) ## compare what CONFIG= trained with BASE=, with and without retrieval, on SPC=; ARGS="--samples 100"
-	@$(RUN) -m eval.compare $(BASE) $(CONFIG) --spc "$(SPC)" $(ARGS)
+	@$(RUN) -m eval.compare $(filter-out $(CONFIG),$(BASE)) $(CONFIG) --spc "$(SPC)" $(ARGS)
 
 eval-general: $(VENV) ## general benchmarks of what CONFIG= trained against BASE=qwen3-1.7b/base; ARGS="--limit 200"
 	@$(RUN) -m eval.general $(BASE) $(CONFIG) --json reports/results/general.json $(ARGS)
