@@ -155,6 +155,7 @@ def config_of(arguments: argparse.Namespace, whole: Plan) -> dict:
     return {
         "models": [work.model.record for work in whole.works],
         "retrievers": {name: one.config["retriever_identity"] for name, one in whole.asked.items()},
+        "spc": data_of(arguments),
         **{name: getattr(arguments, name) for name in ("split", "seed", "max_tokens", "judge")},
         "samples": len(whole.asked[whole.base].ids),
         "bleu": bleu_signature(),
@@ -166,11 +167,15 @@ def config_of(arguments: argparse.Namespace, whole: Plan) -> dict:
     }
 
 
+def data_of(arguments: argparse.Namespace) -> str:
+    """``hub``, ``sample``, or a folder wherever it lies."""
+    return arguments.spc if arguments.spc in ("hub", "sample") else "path/to/spc"
+
+
 def command_line(arguments: argparse.Namespace) -> str:
-    """How to run it again, wherever SPC lies."""
-    spc = arguments.spc if arguments.spc in ("hub", "sample") else "path/to/spc"
-    options = {"spc": spc, "split": arguments.split, "samples": arguments.samples, "seed": arguments.seed,
-               "retrievers": ",".join(arguments.retrievers), "max-tokens": arguments.max_tokens,
+    """How to run it again."""
+    options = {"spc": data_of(arguments), "split": arguments.split, "samples": arguments.samples,
+               "seed": arguments.seed, "retrievers": ",".join(arguments.retrievers), "max-tokens": arguments.max_tokens,
                "judge": arguments.judge}  # fmt: skip
     given = [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
     return shlex.join(["python", "-m", "eval.compare", *arguments.models, *given])

@@ -55,7 +55,7 @@ def comparison(retrievers: dict[str, str] = RETRIEVERS) -> dict:
                 for name, letter in zip(MODELS, "ab", strict=True)
             ],
             "retrievers": retrievers,
-            "split": "test", "samples": 300, "seed": 17, "max_tokens": 64, "judge": "encoder",
+            "spc": "path/to/spc", "split": "test", "samples": 300, "seed": 17, "max_tokens": 64, "judge": "encoder",
             "bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0",
             "resamples": 2000, "bootstrap_seed": 3, "candidates": 20,
             "command": "python -m eval.compare tiny/pretrain tiny/full --spc spc --samples 300",

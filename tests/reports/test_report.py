@@ -216,6 +216,21 @@ def test_the_summary_counts_what_is_better_beyond_doubt():
                          " The others: BLEU (no difference shown).")  # fmt: skip
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_model_alone_is_held_against_itself(language):
+    content = synthetic.comparison()
+    content["config"] |= {"models": content["config"]["models"][:1], "spc": "sample"}
+    content["systems"] = content["systems"][:3]
+    words = words_of(language)
+    text = markdown(dict.fromkeys(FILES) | {"comparison": content}, language)
+    assert words("summary.data.sample") in text.split("## ")[1]
+    for tuned in ("contributions.title", "contributions.tuning_retrieval"):
+        assert words(tuned) not in text
+    whole = markdown(dict.fromkeys(FILES) | {"comparison": synthetic.comparison()}, language)
+    assert words("contributions.title") in whole
+    assert words("summary.data.sample") not in whole.split("## ")[1]
+
+
 @pytest.mark.parametrize(
     "name, text, said",
     [
