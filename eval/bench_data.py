@@ -25,7 +25,7 @@ from data_prep.labellers.precomputed import MODEL
 from data_prep.placeholders import fill
 from data_prep.reader import read_conversations
 from data_prep.sources import find_files
-from eval.results import write_result
+from eval.results import check_writable, write_result
 
 FORMATS = ("sharegpt", "alpaca")
 LABELLED = 200  # conversations that the network is timed on
@@ -154,6 +154,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         files = find_files(arguments.spc, arguments.new_persona)
         result = measure(files, arguments.times)
     except InputError as error:

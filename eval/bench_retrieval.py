@@ -25,7 +25,7 @@ from tqdm import tqdm
 from data_prep.errors import InputError
 from data_prep.reader import read_conversations
 from data_prep.sources import find_files
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from eval.retrieval import names
 from retrieval.base import Retriever
 from retrieval.dialogue import Dialogue
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         if unfit := {"oracle", "none", "random"}.intersection(arguments.retriever):
             raise ValueError(f"{min(unfit)} cannot search a store; leave it out.")
         path = find_files(arguments.spc)["train"]

@@ -14,7 +14,7 @@ from data_prep.errors import InputError
 from data_prep.labellers.registry import LABELLERS
 from data_prep.labels import GoldItem, read_gold
 from eval.intervals import RESAMPLES, SEED, cell, f1, precision, recall, with_interval
-from eval.results import write_result
+from eval.results import check_writable, write_result
 
 
 def score(items: Sequence[GoldItem], found: Sequence[set[int]]) -> dict[str, dict[str, float]]:
@@ -60,6 +60,7 @@ def main() -> None:
                         help=f"of {', '.join(LABELLERS)} (default: overlap,encoder)")  # fmt: skip
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         scores = evaluate(arguments.gold, arguments.labeller, arguments.json)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -18,7 +18,7 @@ import numpy as np
 from data_prep.errors import InputError
 from data_prep.labels import GoldItem, read_gold
 from eval.intervals import RESAMPLES, SEED, cell, f1, mean, precision, recall, with_interval
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from retrieval.base import Query, Retriever
 from retrieval.controls import OracleRetriever
 from retrieval.dialogue import Dialogue
@@ -177,6 +177,7 @@ def main() -> None:
     add_common(parser)
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         items = read_gold(arguments.gold)
         results, rankings, configurations = evaluate(items, arguments.retriever, arguments.encoder)
     except (InputError, ValueError) as error:

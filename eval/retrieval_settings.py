@@ -16,7 +16,7 @@ from sklearn.metrics import precision_recall_curve
 
 from data_prep.errors import InputError
 from data_prep.labels import GoldItem, read_gold
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from eval.retrieval import LABELS, add_common, asked, entry_for, ranks, recall_at
 from retrieval.base import WHOSE
 from retrieval.registry import open_entry
@@ -69,6 +69,7 @@ def main() -> None:
     add_common(parser)
     arguments = parser.parse_args()
     try:
+        check_writable(arguments.json)
         if unfit := {"oracle", "none", "random", "hybrid"}.intersection(arguments.retriever):
             raise ValueError(f"{min(unfit)} has no query or threshold to choose; leave it out.")
         items = read_gold(arguments.gold)

@@ -19,7 +19,7 @@ from data_prep.errors import InputError
 from data_prep.provenance import sha256
 from eval.browser import chromium
 from eval.models import folder_of
-from eval.results import write_result, write_whole
+from eval.results import check_writable, write_result, write_whole
 from inference.card_file import EXAMPLE, Persona, read_persona
 from inference.demo import QUESTIONS
 from inference.serving import NotServed, end_as_by_ctrl_c, free_port, model_api, server
@@ -157,6 +157,7 @@ def main() -> None:
     end_as_by_ctrl_c()
     messages = arguments.message or QUESTIONS
     try:
+        check_writable(arguments.json)
         person = _person(arguments.card)
         with chromium() as browser, TemporaryDirectory() as folder, gateway(arguments.config, Path(folder)) as url:
             version, taken = browser.version, pictures(browser, url, person, messages)
