@@ -24,11 +24,12 @@ import numpy as np
 import psutil
 from tqdm import tqdm
 
+from data_prep.errors import InputError
 from data_prep.placeholders import fill
 from data_prep.reader import read_conversations
 from data_prep.sources import find_files
 from eval.load import Answer, load, post
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from eval.stand_in import SECONDS, events, reply_to
 from inference.citations import MarkFilter
 from inference.prompts import PromptBuilder
@@ -325,7 +326,11 @@ def main() -> None:
         print("--requests and --per-client must be at least 1, and --seconds not negative.", file=sys.stderr)
         sys.exit(2)
     try:
+        check_writable(arguments.json)
         result = measure(arguments.seconds, arguments.requests, arguments.per_client)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     except NotServed as failure:
         sys.exit(str(failure))
     result |= {"cores": os.cpu_count(), "python": platform.python_version()}

@@ -19,8 +19,9 @@ import yaml
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from data_prep.errors import InputError
 from data_prep.formats import dataset_info
-from eval.results import write_result
+from eval.results import check_writable, write_result
 from llamafactory_configs.costs import model_config, shape
 from llamafactory_configs.run_record import hardware
 from retrieval.training.precision import computes_in_bf16
@@ -161,8 +162,12 @@ def main() -> None:
     add("--json", type=Path, required=True, metavar="OUT", help="where to write the result")
     arguments = parser.parse_args()
     source = arguments.data / DATA
-    if not source.is_file():
-        print(f"{source} is not there; build it with `make data`.", file=sys.stderr)
+    try:
+        check_writable(arguments.json)
+        if not source.is_file():
+            raise InputError(f"{source} is not there; build it with `make data`.")
+    except InputError as error:
+        print(error, file=sys.stderr)
         sys.exit(2)
     with TemporaryDirectory() as folder:
         model = write_model(arguments.model, arguments.tokenizer or arguments.model, Path(folder) / "model")

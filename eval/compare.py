@@ -44,6 +44,7 @@ from llamafactory_configs.run_record import hardware
 
 RETRIEVERS = "none,tfidf,small,oracle"
 SAMPLES = 300
+RESULT = Path("reports/results/comparison.json")
 
 
 @dataclass(frozen=True)
@@ -203,12 +204,12 @@ def main() -> None:
     add("--max-tokens", type=positive, default=MAX_TOKENS, help=f"length of a reply at most (default: {MAX_TOKENS})")
     add("--judge", default="encoder", metavar="NAME", help="who says what a fact supports (default: encoder)")
     add("--work", type=Path, default=Path("saves/eval"), help="where the answers lie (default: saves/eval)")
-    add("--json", type=Path, default=Path("reports/results/comparison.json"), metavar="OUT",
-        help="where to write the result (default: reports/results/comparison.json)")  # fmt: skip
+    add("--json", type=Path, default=RESULT, metavar="OUT", help=f"where to write the result (default: {RESULT})")
     arguments = parser.parse_args()
     try:
         print(table(run(arguments)))
-        print(f"\nAll measures are in {arguments.json}; `make report` tells what each means, from reports/results.")
+        told = "; `make report` tells what each means" if arguments.json == RESULT else ""
+        print(f"\n{arguments.json} holds all measures{told}.")
     except (InputError, ValueError, NotServed) as error:
         sys.exit(_told(str(error), 2))
     except KeyboardInterrupt:

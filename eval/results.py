@@ -1,6 +1,7 @@
 """Results as JSON: every file carries the commit, the configuration and the hashes of its input."""
 
 import json
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,23 +31,20 @@ def write_lines(path: Path, rows: Iterable[dict]) -> None:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, whole or not at all; its folder is made if need be."""
-    staging = _staging(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.staging")
     staging.write_bytes(content)
     staging.replace(path)
 
 
 def check_writable(path: Path) -> None:
-    """Told before long work and not after it. Raises InputError if no result can be written to ``path``."""
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name a file for the result with --json.")
+    """Make the folder of ``path`` if it is not there. Raises InputError if no result can be written, before long work
+    and not after it."""
     try:
-        staging = _staging(path)
-        staging.touch()
-        staging.unlink()
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file for the result with --json.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another --json.") from None
-
-
-def _staging(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".{path.name}.staging")

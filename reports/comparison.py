@@ -14,19 +14,21 @@ class Comparison:
         self.systems = find(content, "systems") or []
         self.headline = find(content, "headline") or []
         self.models = [find(model, "name") for model in find(content, "config", "models") or []]
-        self.retrievers = [name for name in find(content, "config", "retrievers") or {} if name != NO_RETRIEVER]
         self.base = (find(content, "base", "model"), find(content, "base", "retriever"))
         self.last = self.models[-1] if self.models else None
+        retrievers = find(content, "config", "retrievers") or {}
+        self.retrievers = [name for name in retrievers if name != NO_RETRIEVER and (self.last, name) != self.base]
 
     @property
     def about(self) -> dict:
-        """What else may be said of the comparison is about: weights by model, retrievers by version, the sample."""
+        """What a person's words on the comparison must be about: what was asked, in which order, and who judged."""
+        config = find(self.content, "config") or {}
         return {
-            "models": {
-                find(one, "name"): find(one, "weights_sha256") for one in find(self.content, "config", "models") or []
-            },
-            "retrievers": find(self.content, "config", "retrievers"),
+            "weights": [[find(one, "name"), find(one, "weights_sha256")] for one in find(config, "models") or []],
+            "retrievers": [[*pair] for pair in (find(config, "retrievers") or {}).items()],
             "sample_sha256": find(self.content, "sample_sha256"),
+            "max_tokens": find(config, "max_tokens"),
+            "judge": find(config, "judge"),
         }
 
     def system(self, model: str | None, retriever: str | None) -> dict | None:

@@ -42,7 +42,8 @@ def tracked_paths(root: Path, report: list[str]) -> list[str]:
     committed; results, and figures of an earlier report, may also have been removed."""
     # A rename would be two paths behind one another; without, it is one that is gone and one that is new.
     lines = _git(root, "status", "--porcelain", "-z", "--untracked-files=all", "--no-renames")
-    changed = [line[3:] for line in lines if line[3:] not in report and not line[3:].startswith((RESULTS, FIGURES))]
+    paths = [line[3:] for line in lines if line[3:] not in report and not line[3:].startswith(RESULTS)]
+    changed = [path for path in paths if not path.startswith(FIGURES) or (root / path).exists()]
     if changed:
         raise ReportError(f"{changed[0]} is not committed ({len(changed)} files in all); commit or remove them.")
     tracked = [path for path in _git(root, "ls-files", "-z") if (root / path).exists()]

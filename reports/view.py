@@ -81,7 +81,7 @@ class View:
         return self.words(key) if key in self.words else self.formats.md(name)
 
     def remarks(self) -> dict[str, str]:
-        """A person's paragraphs by section, if they are about these weights, retrievers and messages."""
+        """A person's paragraphs by section, if they are about this comparison."""
         remarks = self.results["remarks"]
         if find(remarks, "about") != self.comparison.about:
             return {}

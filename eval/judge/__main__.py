@@ -75,6 +75,7 @@ def check(judge: Judge, samples: int) -> dict:
 def measure(arguments: argparse.Namespace) -> tuple[list[Path], dict]:
     """The files that were read, and what was found. Raises InputError."""
     modes = modes_of(arguments)
+    check_writable(arguments.json)
     sides, found = read_sides(arguments.replies) if arguments.replies else ([], {})
     tell_left_out(found.get("files", {}))
     judge = Judge(
@@ -96,7 +97,6 @@ def modes_of(arguments: argparse.Namespace) -> list[str]:
     """What is to be measured of the files. Raises InputError if the options contradict each other."""
     if not arguments.judge_model:
         raise InputError("The judge needs JUDGE_MODEL= or --judge-model, the name of a model that the endpoint serves.")
-    check_writable(arguments.json)
     if not arguments.replies:
         if not arguments.check:
             raise InputError("Name the replies to judge with --replies, or choose --check, or both.")

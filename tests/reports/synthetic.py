@@ -167,9 +167,11 @@ def results() -> dict[str, dict]:
     sections = ("summary", "retrieval", "training", "comparison", "citations", "limits")
     compared = comparison()
     about = {
-        "models": {model["name"]: model["weights_sha256"] for model in compared["config"]["models"]},
-        "retrievers": RETRIEVERS,
+        "weights": [[model["name"], model["weights_sha256"]] for model in compared["config"]["models"]],
+        "retrievers": [[*pair] for pair in RETRIEVERS.items()],
         "sample_sha256": compared["sample_sha256"],
+        "max_tokens": 64,
+        "judge": "encoder",
     }
     return {
         "comparison": compared,

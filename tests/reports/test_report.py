@@ -188,7 +188,17 @@ def test_every_row_of_a_table_is_in_a_table_and_every_table_names_its_command(fi
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [("models", {"tiny/full": {}}), ("retrievers", {}), ("sample_sha256", "0" * 64)]
+    ("name", "other"),
+    [
+        (
+            "weights",
+            [["tiny/full", {"model.safetensors": "b" * 64}], ["tiny/pretrain", {"model.safetensors": "a" * 64}]],
+        ),
+        ("retrievers", []),
+        ("sample_sha256", "0" * 64),
+        ("max_tokens", 8),
+        ("judge", "overlap"),
+    ],
 )
 def test_remarks_on_another_comparison_are_not_shown(folder, tmp_path, name, other):
     content = synthetic.results()
