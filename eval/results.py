@@ -1,12 +1,12 @@
 """Results as JSON: every file carries the commit, the configuration and the hashes of its input."""
 
 import json
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from data_prep.errors import InputError
 from data_prep.provenance import git_hash, sha256
+from llamafactory_configs.output_folder import try_writing
 
 
 def write_result(path: Path, config: dict, inputs: list[Path], result: dict) -> None:
@@ -43,8 +43,6 @@ def check_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; name a file for the result with --json.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
+        try_writing(path.parent)
     except OSError as error:
         raise InputError(f"{path} cannot be written ({error.strerror}); name another --json.") from None

@@ -17,13 +17,18 @@ TRACES = ("checkpoint-*", "*_results.json", "trainer_log.jsonl", "trainer_state.
 PROBE = 2**16  # bytes that must fit
 
 
+def try_writing(folder: Path) -> None:
+    """Make the folder if it is not there. Raises OSError if nothing can be written to it; what was tried is gone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(bytes(PROBE))
+        probe.flush()
+
+
 def check_writable(folder: Path) -> None:
     """Make the folder if it is not there. Raises ConfigurationError if nothing can be written to it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
-            probe.write(bytes(PROBE))
-            probe.flush()
+        try_writing(folder)
     except OSError as error:
         raise ConfigurationError(
             f"{folder} cannot be written to ({error.strerror}); make room there or name another folder, with"

@@ -20,6 +20,11 @@ class Comparison:
         self.retrievers = [name for name in retrievers if name != NO_RETRIEVER and (self.last, name) != self.base]
 
     @property
+    def alone(self) -> bool:
+        """Whether it is about one model, so that nothing can be said of tuning."""
+        return len(self.models) == 1
+
+    @property
     def about(self) -> dict:
         """What a person's words on the comparison must be about: what was asked, in which order, and who judged."""
         config = find(self.content, "config") or {}

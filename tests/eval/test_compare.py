@@ -141,12 +141,10 @@ def test_each_fault_is_one_sentence(tmp_path, more, says):
     assert not (tmp_path / "out.json").exists()
 
 
-@pytest.mark.parametrize(("place", "says"), [("", "is a folder"), ("file/out.json", "cannot be written")])
-def test_a_result_that_could_not_be_written_is_told_at_once(tmp_path, place, says):
-    (tmp_path / "file").touch()
-    done = in_process("eval.compare", *arguments(tmp_path, "--json", str(tmp_path / place)))
+def test_a_result_that_could_not_be_written_is_told_at_once(tmp_path):
+    done = in_process("eval.compare", *arguments(tmp_path, "--json", str(tmp_path)))
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert says in done.stderr
+    assert "is a folder" in done.stderr
     assert not (tmp_path / "work").exists()
 
 
